@@ -1,0 +1,45 @@
+# Two commands: `make demo` and `make test`. Each does all the set-up: it needs Python 3.11 (to 3.13) and make.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+# The first interpreter that starts and is new enough; `make test PYTHON=/path/to/python3` chooses another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+
+.PHONY: demo test test-all venv lint types imports unit wheel clean
+
+demo: venv
+	$(BIN)/python examples/flights_etl.py
+
+test: lint types imports unit wheel
+
+# The suite on every other supported Python that this machine has; says which it did not find.
+test-all: test
+	$(BIN)/python tools/other_pythons.py 3.12 3.13
+
+venv:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 with venv found; say PYTHON=..."; exit 1; }
+	@$(PYTHON) tools/environment.py $(VENV)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: venv
+	$(BIN)/mypy
+
+imports: venv
+	$(BIN)/lint-imports
+
+unit: venv
+	$(BIN)/python -m pytest
+
+# Builds the wheel and runs a pipeline from it in an empty environment.
+wheel: venv
+	$(BIN)/python tools/wheel_check.py
+
+clean:
+	rm -rf $(VENV) .venv-* build dist out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
