@@ -1,6 +1,6 @@
-"""DAG pipelines of plain Python functions; everything public is in ``dremioframe.orchestration``.
+"""dremioframe: DAGs of Python functions, run on every core. The public names are in ``dremioframe.orchestration``.
 
-This file imports nothing: the start of every worker process pays for what stands here.
+What lives here: the version. Nothing is imported: the start of every worker pays for what is.
 """
 
 __version__ = "0.1.0"

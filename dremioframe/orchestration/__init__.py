@@ -1,0 +1,125 @@
+"""Declare a DAG of Python functions and run it: the public names, and the one place to import them from.
+
+What lives here: names. All but ``Task`` and ``task`` are loaded when first asked for (PEP 562), so that
+``from dremioframe.orchestration import Pipeline, Task, task`` loads no executor, log, scheduler or pickle library, and
+a worker process, which passes through here too, loads next to nothing.
+"""
+
+from __future__ import annotations
+
+# These two are loaded at once, because the decorator has the name of a module: when a submodule is imported for the
+# first time, the import system binds it to its name in the package; after that, the name is ours to bind.
+from .decorators import task
+from .task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .context import Context
+    from .dag.trigger_rules import TriggerRule
+    from .errors import (
+        DefinitionError,
+        ExecutorClosedError,
+        FailTask,
+        NestedRunError,
+        OrchestrationError,
+        PayloadError,
+        RemoteError,
+        RetryTask,
+        RunCancelledError,
+        RunFailedError,
+        SkipTask,
+        TaskCancelled,
+        TaskError,
+        TaskTimeoutError,
+        WorkerLostError,
+        WorkerStartError,
+    )
+    from .executors.inline import InlineExecutor
+    from .executors.process import ProcessExecutor
+    from .executors.thread import ThreadExecutor
+    from .machine.states import RunState, SkipCause, TaskState
+    from .pipeline import Pipeline, RunHandle
+    from .records import AttemptRecord, PipelineRun, TaskRun
+    from .schedule import ScheduleHandle, schedule_pipeline
+
+__all__ = [
+    "AttemptRecord",
+    "Context",
+    "DefinitionError",
+    "ExecutorClosedError",
+    "FailTask",
+    "InlineExecutor",
+    "NestedRunError",
+    "OrchestrationError",
+    "PayloadError",
+    "Pipeline",
+    "PipelineRun",
+    "ProcessExecutor",
+    "RemoteError",
+    "RetryTask",
+    "RunCancelledError",
+    "RunFailedError",
+    "RunHandle",
+    "RunState",
+    "ScheduleHandle",
+    "SkipCause",
+    "SkipTask",
+    "Task",
+    "TaskCancelled",
+    "TaskError",
+    "TaskRun",
+    "TaskState",
+    "TaskTimeoutError",
+    "ThreadExecutor",
+    "TriggerRule",
+    "WorkerLostError",
+    "WorkerStartError",
+    "schedule_pipeline",
+    "task",
+]
+
+_HOMES = {
+    ".context": ("Context",),
+    ".dag.trigger_rules": ("TriggerRule",),
+    ".errors": (
+        "DefinitionError",
+        "ExecutorClosedError",
+        "FailTask",
+        "NestedRunError",
+        "OrchestrationError",
+        "PayloadError",
+        "RemoteError",
+        "RetryTask",
+        "RunCancelledError",
+        "RunFailedError",
+        "SkipTask",
+        "TaskCancelled",
+        "TaskError",
+        "TaskTimeoutError",
+        "WorkerLostError",
+        "WorkerStartError",
+    ),
+    ".executors.inline": ("InlineExecutor",),
+    ".executors.process": ("ProcessExecutor",),
+    ".executors.thread": ("ThreadExecutor",),
+    ".machine.states": ("RunState", "SkipCause", "TaskState"),
+    ".pipeline": ("Pipeline", "RunHandle"),
+    ".records": ("AttemptRecord", "PipelineRun", "TaskRun"),
+    ".schedule": ("ScheduleHandle", "schedule_pipeline"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(home, __name__), name)
+    globals()[name] = value  # next time it is found without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

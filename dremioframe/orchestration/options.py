@@ -1,0 +1,146 @@
+"""What the options of a task may be.
+
+What lives here: one function per kind of option; each returns the value in its normal form or raises
+:class:`DefinitionError` naming task and option. What may not: defaults and meaning; those are in ``task.py``. All of
+them are called only for values that are not the default, so they may take their time.
+"""
+
+from __future__ import annotations
+
+from .errors import DefinitionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from .task import Task
+
+_INFINITE = float("inf")
+
+
+def task_name(name: object) -> str:
+    """Any text is a name, the empty one too; a ``str`` subclass (an enum member) becomes plain text."""
+    if isinstance(name, str):
+        return str.__str__(name)
+    raise DefinitionError(f"a task's name must be a string, not {_shown(name)}; write e.g. Task('extract', extract)")
+
+
+def count(task: str, option: str, value: object) -> int:
+    """A whole number of at least 0."""
+    number = whole(task, option, value)
+    return number if number >= 0 else _refuse(task, option, value, "0 or a positive whole number")
+
+
+def whole(task: str, option: str, value: object) -> int:
+    """A whole number; NumPy's count too, ``True`` does not."""
+    index = getattr(type(value), "__index__", None)
+    if index is None or _is_bool(value):
+        _refuse(task, option, value, "a whole number")
+    return int(index(value))
+
+
+def seconds(task: str, option: str, value: object) -> float:
+    """A finite number of seconds, at least 0."""
+    number = _number(value)
+    return number if 0 <= number < _INFINITE else _refuse(task, option, value, "a finite number of seconds, at least 0")
+
+
+def time_limit(task: str, option: str, value: object) -> float | None:
+    """A finite number of seconds above 0, or None."""
+    if value is None:
+        return None
+    number = _number(value)
+    if 0 < number < _INFINITE:
+        return number
+    return _refuse(task, option, value, "a finite number of seconds above 0, or None for no limit")
+
+
+def check_delays(task: Task) -> None:
+    """Bring the four numbers that make up a retry's delay into normal form, in place."""
+    task.retry_delay = seconds(task.name, "retry_delay", task.retry_delay)
+    task.retry_max_delay = seconds(task.name, "retry_max_delay", task.retry_max_delay)
+    backoff, jitter = _number(task.retry_backoff), _number(task.retry_jitter)
+    if not 0 < backoff < _INFINITE:
+        _refuse(task.name, "retry_backoff", task.retry_backoff, "a finite number above 0; 1.0 keeps the delay fixed")
+    if not 0 <= jitter < _INFINITE:
+        _refuse(task.name, "retry_jitter", task.retry_jitter, "a finite share, at least 0")
+    task.retry_backoff, task.retry_jitter = backoff, jitter
+
+
+def trigger_rule(task: str, value: object) -> str:
+    """One of the known trigger rules."""
+    from .dag.trigger_rules import TriggerRule
+
+    try:
+        return TriggerRule(value)
+    except ValueError:
+        known = ", ".join(rule.value for rule in TriggerRule)
+        raise DefinitionError(f"task {task!r}: unknown trigger_rule {value!r}; known are {known}", task=task) from None
+
+
+def retry_on(task: str, value: Any) -> Any:
+    """A class of exceptions, a tuple of those, or a predicate."""
+    kinds = value if isinstance(value, tuple) else (value,)
+    if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        return value
+    if callable(value) and not isinstance(value, type):
+        return value
+    return _refuse(task, "retry_on", value, "an exception class, a tuple of them, or a function (error) -> bool")
+
+
+def callback(task: str, option: str, value: Any) -> Any:
+    """A callable or None."""
+    return value if value is None or callable(value) else _refuse(task, option, value, "a function, or None")
+
+
+def arguments(task: str, value: object, task_type: type) -> tuple[Any, ...]:
+    """Positional arguments, given as tuple or list: a string would otherwise be torn into letters."""
+    if not isinstance(value, (tuple, list)):
+        _refuse(task, "args", value, "a tuple or list of positional arguments, e.g. args=(path,)")
+    _no_tasks(task, value, task_type)
+    return tuple(value)
+
+
+def keyword_arguments(task: str, value: Any, task_type: type) -> dict[str, Any] | None:
+    """Keyword arguments: a mapping with text keys, or None."""
+    if value is None:
+        return None
+    if not hasattr(type(value), "keys") or not all(isinstance(key, str) for key in value):
+        _refuse(task, "kwargs", value, "a mapping from parameter names to values")
+    arguments = dict(value)
+    _no_tasks(task, arguments.values(), task_type)
+    return arguments or None
+
+
+def _no_tasks(task: str, values: Any, task_type: type) -> None:
+    for value in values:
+        if isinstance(value, task_type):
+            other = getattr(value, "name", "?")
+            raise DefinitionError(
+                f"task {task!r} got task {other!r} as an argument; draw the edge with set_downstream() and read "
+                f"context[{other!r}] in the function",
+                task=task,
+            )
+
+
+def _number(value: object) -> float:
+    """NaN for everything that is no number: NaN fails every comparison above."""
+    if _is_bool(value) or isinstance(value, (str, bytes)) or not hasattr(type(value), "__float__"):
+        return float("nan")
+    try:
+        return float(value)  # type: ignore[arg-type]  # checked: it has __float__
+    except (OverflowError, ValueError, TypeError):  # 10**400, a signalling NaN, an array of many
+        return float("nan")
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in {"bool_", "bool"}  # NumPy's are no bool
+
+
+def _refuse(task: str, option: str, value: object, wanted: str) -> NoReturn:
+    raise DefinitionError(f"task {task!r}: {option} must be {wanted}, not {_shown(value)}", task=task)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}... ({type(value).__name__})"

@@ -1,0 +1,132 @@
+"""What the signature of an action says: can it be a task at all, and does it take ``context``?
+
+What lives here: questions about callables, answered without calling them and, for all common kinds, without the
+``inspect`` module (its import costs as much as the rest of the package). What may not: opinions on values.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
+
+from .errors import DefinitionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+    from types import CodeType
+    from typing import Any
+
+# Flags of code objects; inspect has names for them, at the price of its import.
+_VAR_POSITIONAL = 0x04
+_VAR_KEYWORD = 0x08
+_GENERATOR = 0x20
+_COROUTINE = 0x80
+_ITERABLE_COROUTINE = 0x100
+_ASYNC_GENERATOR = 0x200
+NOT_PLAIN = _GENERATOR | _COROUTINE | _ITERABLE_COROUTINE | _ASYNC_GENERATOR
+
+_CONTEXT = "context"
+_MANY_LAYERS = 100
+
+
+def check_action(task: str, action: object) -> None:
+    """Refuse what cannot run as a task.
+
+    Raises:
+        DefinitionError: Not callable, a generator function, or ``async def``; found also behind ``partial``, bound
+            methods and ``__call__``.
+    """
+    if not callable(action):
+        raise DefinitionError(f"task {task!r}: action must be callable, not {action!r:.200}", task=task)
+    code = getattr(_function_behind(action), "__code__", None)
+    flags = getattr(code, "co_flags", 0)
+    if not isinstance(flags, int) or not flags & NOT_PLAIN:
+        return
+    if flags & (_COROUTINE | _ITERABLE_COROUTINE):
+        hint = "is an async function; use a plain function, e.g. one that calls asyncio.run()"
+    else:
+        hint = "is a generator function; return a list instead of yielding"
+    raise DefinitionError(f"task {task!r}: the action {hint}", task=task)
+
+
+def takes_context(action: Callable[..., Any], n_args: int, keywords: Container[str]) -> bool:
+    """Whether to pass ``context=``: there is such a parameter, it can be named, and nothing is bound to it yet."""
+    if _CONTEXT in keywords:
+        return False
+    if type(action) is FunctionType and not action.__dict__:
+        return _code_takes_context(action.__code__, n_args)
+    return _takes_context(action, n_args, 0)
+
+
+def _takes_context(action: Any, n_args: int, layer: int) -> bool:
+    if layer > _MANY_LAYERS:  # __wrapped__ in a circle
+        return False
+    if isinstance(action, partial):
+        if _CONTEXT in action.keywords:
+            return False
+        return _takes_context(action.func, n_args + len(action.args), layer + 1)
+    if isinstance(action, MethodType):
+        return _takes_context(action.__func__, n_args + 1, layer + 1)
+    if isinstance(action, FunctionType):
+        return _function_takes_context(action, n_args, layer)
+    if not isinstance(action, (type, BuiltinFunctionType)) and isinstance(type(action).__call__, FunctionType):
+        return _takes_context(type(action).__call__, n_args + 1, layer + 1)
+    return _signature_takes_context(action, n_args)
+
+
+def _function_takes_context(function: FunctionType, n_args: int, layer: int) -> bool:
+    attributes = function.__dict__
+    if "__signature__" in attributes:
+        return _signature_takes_context(function, n_args)
+    code = function.__code__
+    if _code_takes_context(code, n_args):
+        return True
+    # A functools.wraps decorator: what it hands through is the wrapped function's to ask for.
+    passes_on = code.co_flags & _VAR_KEYWORD and "__wrapped__" in attributes
+    return bool(passes_on) and _takes_context(attributes["__wrapped__"], n_args, layer + 1)
+
+
+def _code_takes_context(code: CodeType, n_args: int) -> bool:
+    """Parameters are the first local variables: positional-only, positional, keyword-only, in this order."""
+    n_positional = code.co_argcount
+    names = code.co_varnames[: n_positional + code.co_kwonlyargcount]
+    if _CONTEXT not in names:
+        return False
+    position = names.index(_CONTEXT)
+    if position >= n_positional:
+        return True
+    return position >= max(n_args, code.co_posonlyargcount)
+
+
+def _signature_takes_context(action: Any, n_args: int) -> bool:
+    """The slow way, for classes, C callables and functions that state a signature of their own."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(action).parameters
+    except (ValueError, TypeError):  # many C callables have none
+        return False
+    parameter = parameters.get(_CONTEXT)
+    if parameter is None:
+        return False
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        return True
+    return parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and list(parameters).index(_CONTEXT) >= n_args
+
+
+def _function_behind(action: Any) -> Any:
+    """The function that a call of ``action`` runs: behind partials, methods and ``__call__``."""
+    for _ in range(_MANY_LAYERS):
+        if isinstance(action, partial):
+            action = action.func
+        elif isinstance(action, MethodType):
+            action = action.__func__
+        elif isinstance(action, (FunctionType, BuiltinFunctionType, type)) or not callable(action):
+            return action
+        else:
+            call = type(action).__call__
+            if not isinstance(call, FunctionType):
+                return action
+            action = call
+    return action
