@@ -49,6 +49,7 @@ class Dag:
         policies: Per task; by default no retries.
         priority: Per task, higher starts first; by default all 0.
         takes_context: Per task, whether its action asks for ``context``; by default none does.
+        index: Name to number, for a caller that has it already.
 
     Raises:
         CycleError: The edges form a cycle.
@@ -104,10 +105,11 @@ class Dag:
         policies: Sequence[RetryPolicy] | None = None,
         priority: Sequence[int] | None = None,
         takes_context: Sequence[bool] | None = None,
+        index: dict[str, int] | None = None,
     ) -> None:
         self.n = n = len(names)
         self.names = tuple(names)
-        self.index = dict(zip(names, range(n), strict=True))
+        self.index = dict(zip(names, range(n), strict=True)) if index is None else index
         if len(self.index) != n:
             raise ValueError("task names must be unique")
         self.upstreams = tuple([tuple(dict.fromkeys(them)) if them else _NONE for them in upstreams])
