@@ -80,9 +80,9 @@ def _wants_retry(task: Task, error: BaseException) -> bool:
 def _delay_s(task: Task, attempt: int, error: BaseException) -> float:
     from random import random
 
-    from .dag.retry_policy import RetryPolicy
+    from .dag.retry_policy import RetryPolicy, clamp_delay_s
 
     if isinstance(error, RetryTask) and error.delay is not None:
-        return max(0.0, error.delay)
+        return clamp_delay_s(error.delay)
     policy = RetryPolicy(task.retries, task.retry_delay, task.retry_backoff, task.retry_max_delay, task.retry_jitter)
     return policy.delay_s_before(attempt, random())

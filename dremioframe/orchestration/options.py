@@ -58,16 +58,18 @@ def time_limit(task: str, option: str, value: object) -> float | None:
 def check_delays(task: Task) -> None:
     """Bring the four numbers that make up a retry's delay into normal form, in place."""
     task.retry_delay = seconds(task.name, "retry_delay", task.retry_delay)
-    task.retry_max_delay = seconds(task.name, "retry_max_delay", task.retry_max_delay)
+    ceiling_s = _number(task.retry_max_delay)
     backoff, jitter = _number(task.retry_backoff), _number(task.retry_jitter)
+    if not ceiling_s >= 0:
+        _refuse(task.name, "retry_max_delay", task.retry_max_delay, "a number of seconds, at least 0")
     if not 0 < backoff < _INFINITE:
         _refuse(task.name, "retry_backoff", task.retry_backoff, "a finite number above 0; 1.0 keeps the delay fixed")
     if not 0 <= jitter < _INFINITE:
         _refuse(task.name, "retry_jitter", task.retry_jitter, "a finite share, at least 0")
-    task.retry_backoff, task.retry_jitter = backoff, jitter
+    task.retry_max_delay, task.retry_backoff, task.retry_jitter = ceiling_s, backoff, jitter
 
 
-def trigger_rule(task: str, value: object) -> str:
+def trigger_rule(task: str, value: Any) -> str:
     """One of the known trigger rules."""
     from .dag.trigger_rules import TriggerRule
 
