@@ -11,10 +11,16 @@ from __future__ import annotations
 from typing import Final
 
 from ..dag.trigger_rules import K, U, Verdict, judge
+from .states import SkipCause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..dag.dag import Dag
+
+CAUSE_OF_SKIP: Final = {
+    Verdict.SKIP_UPSTREAM_FAILED: SkipCause.UPSTREAM_FAILED,
+    Verdict.SKIP_RULE: SkipCause.RULE,
+}
 
 #: How a task that never ran counts for its own downstreams.
 _OUTCOME_OF_SKIP: Final = {Verdict.SKIP_UPSTREAM_FAILED: U, Verdict.SKIP_RULE: K}

@@ -38,7 +38,9 @@ class ReleaseTracker:
         ([], [0])
     """
 
-    __slots__ = ("_dag", "_unfinished", "attentive_below", "holds")
+    __slots__ = ("_dag", "_unfinished", "attentive_below", "holds", "keeps_leaves")
+
+    keeps_leaves: Final[bool]
 
     #: Per task, what still holds its value; see above.
     holds: Final[list[int]]
@@ -46,6 +48,7 @@ class ReleaseTracker:
     attentive_below: Final[list[int]]
 
     def __init__(self, dag: Dag, *, keep_leaves: bool) -> None:
+        self.keeps_leaves = keep_leaves
         self._dag = dag
         self._unfinished = bytearray(b"\1") * dag.n
         self.attentive_below = [0] * dag.n

@@ -31,7 +31,7 @@ from typing import Final, assert_never
 
 from ..dag.retry_policy import clamp_delay_s
 from ..dag.trigger_rules import F, K, S, Verdict
-from .propagation import Propagation
+from .propagation import CAUSE_OF_SKIP, Propagation
 from .protocol import (
     AttemptCancelled,
     AttemptFailed,
@@ -50,6 +50,7 @@ from .protocol import (
 from .ready_queue import ReadyQueue
 from .release import ReleaseTracker
 from .states import ALLOWED_TRANSITIONS, UNDER_WAY, Phase, RunState, SkipCause, TaskState
+from .stories import Stories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,14 +60,6 @@ if TYPE_CHECKING:
     from .protocol import Command, Event
 
 KEEP_RESULTS: Final = ("all", "leaves", "none")
-
-#: A story keeps this many of a task's latest transitions, so that a million retries stay bounded.
-STORY_LENGTH: Final = 20
-
-_SKIPS: Final = {
-    Verdict.SKIP_UPSTREAM_FAILED: SkipCause.UPSTREAM_FAILED,
-    Verdict.SKIP_RULE: SkipCause.RULE,
-}
 
 
 class RunMachine:
@@ -106,12 +99,15 @@ class RunMachine:
         "queue",
         "releases",
         "stale",
+        "started",
         "state",
     )
 
     dag: Final[Dag]
     #: RUNNING until the last task has ended.
     state: RunState
+    #: Whether :meth:`start` has been called.
+    started: bool
     #: Whether the run has been told to stop.
     cancelled: bool
     #: How many calls and events were dropped because they came too late.
@@ -134,6 +130,7 @@ class RunMachine:
             raise ValueError(f"keep_results must be one of {', '.join(map(repr, KEEP_RESULTS))}, not {keep_results!r}")
         self.dag = dag
         self.state = RunState.RUNNING
+        self.started = False
         self.cancelled = False
         self.stale = 0
         self.phases = [Phase.PENDING] * dag.n
@@ -145,14 +142,14 @@ class RunMachine:
         self.releases = None if keep_results == "all" else ReleaseTracker(dag, keep_leaves=keep_results == "leaves")
         self._ended = 0
         self._skip_causes: dict[int, SkipCause] = {}
-        self._stories: dict[int, list[str]] = {}
+        self._stories = Stories()
         self._commands: list[Command] = []
 
     # --- what may be asked --------------------------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
-        """Whether every task has ended and the run has been started."""
+        """Whether the run is over: it was started and every task has ended."""
         return self.state is not RunState.RUNNING
 
     @property
@@ -182,18 +179,16 @@ class RunMachine:
         return self.attempts[task]
 
     def story(self, task: int) -> list[str]:
-        """The latest out-of-the-ordinary transitions of a task with their causes, oldest first, for people to read.
-
-        The ordinary ones (ready, taken, succeeded) are not recorded.
-        """
-        return list(self._stories.get(task, ()))
+        """The task's latest transitions with their causes, for people to read; see :class:`Stories`."""
+        return self._stories.of(task)
 
     # --- what every task goes through ---------------------------------------------------------------------------------
 
     def start(self) -> list[Command]:
         """Begin. To be called once, before anything else."""
-        if self.finished or self._ended or self.queue or any(self.attempts):
+        if self.started:
             raise MachineError("the run has been started already")
+        self.started = True
         roots = self.propagation.roots()
         for task in roots:
             self.phases[task] = Phase.READY
@@ -364,9 +359,7 @@ class RunMachine:
         if (before, phase) not in ALLOWED_TRANSITIONS:
             raise self._error(task, f"it cannot go from {before.name} to {phase.name} ({why})")
         self.phases[task] = phase
-        story = self._stories.setdefault(task, [])
-        story.append(f"{before.name} -> {phase.name}: {why}")
-        del story[:-STORY_LENGTH]
+        self._stories.add(task, before, phase, why)
 
     def _end(self, task: int, phase: Phase, why: str, cause: SkipCause | None = None) -> None:
         self._move(task, phase, why)
@@ -385,7 +378,7 @@ class RunMachine:
                 self.phases[task] = Phase.READY
                 self.queue.push(task)
             else:
-                cause = _SKIPS[verdict]
+                cause = CAUSE_OF_SKIP[verdict]
                 self._end(task, Phase.SKIPPED, f"{self.dag.rules[task]}: {cause}", cause)
 
     def _release(self, finished: int) -> None:
