@@ -52,7 +52,7 @@ def build(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     venv.create(folder, with_pip=True)
-    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, "--editable", f"{ROOT}[{EXTRAS}]"], check=True)
 
 

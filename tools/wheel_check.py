@@ -53,8 +53,8 @@ def main() -> None:
         subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
         (wheel,) = folder.glob("*.whl")
         venv.create(folder / "empty", with_pip=True)
-        python = folder / "empty" / "bin" / "python"
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel]
+        python = str(folder / "empty" / "bin" / "python")
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)]
         subprocess.run(install, check=True)
         (folder / "pipeline.py").write_text(SCRIPT, encoding="utf-8")
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
