@@ -130,6 +130,8 @@ class Watch:
                 yield _said(machine, task, "ended twice")
             if abs(machine.attempts[task] - self._attempts[task]) > 1:
                 yield _said(machine, task, f"attempt number jumped from {self._attempts[task]}")
+            if machine.attempts[task] < self._attempts[task]:  # untaken: the number will be used, and stopped, again
+                self._stopped -= {(task, self._attempts[task], StopReason.TIMEOUT)}
 
     def _of_command(self, command: Command) -> Iterator[str]:
         phases = self._machine.phases

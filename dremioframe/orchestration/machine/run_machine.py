@@ -67,8 +67,7 @@ class RunMachine:
 
     Args:
         dag: What to run.
-        keep_results: Whose values are kept to the end: those of ``"all"`` tasks, of ``"leaves"``, or ``"none"``; for
-            the others there are ``ReleaseResult`` commands.
+        keep_results: Whose values are kept to the end: ``"all"``, ``"leaves"`` or ``"none"``; see ``release``.
 
     Raises:
         ValueError: ``keep_results`` is none of these.
@@ -106,9 +105,7 @@ class RunMachine:
     dag: Final[Dag]
     #: RUNNING until the last task has ended.
     state: RunState
-    #: Whether :meth:`start` has been called.
     started: bool
-    #: Whether the run has been told to stop.
     cancelled: bool
     #: How many calls and events were dropped because they came too late.
     stale: int
@@ -189,7 +186,7 @@ class RunMachine:
         if self.started:
             raise MachineError("the run has been started already")
         self.started = True
-        roots = self.propagation.roots()
+        roots = [] if self.cancelled else self.propagation.roots()
         for task in roots:
             self.phases[task] = Phase.READY
         self.queue.extend(roots)
@@ -267,13 +264,11 @@ class RunMachine:
             return
         if self.phases[task] is Phase.STOPPING_CANCEL:
             self._end(task, Phase.CANCELLED, f"attempt {attempt} was stopped with the run")
-            return
-        refusal = self._why_no_retry(event)
-        if refusal is None:
+        elif (refusal := self._why_no_retry(event)) is None:
             self._wait_for_retry(event)
-            return
-        self._end(task, Phase.FAILED, refusal + "; its code may still be running" * event.abandoned)
-        self._settle(task, F)
+        else:
+            self._end(task, Phase.FAILED, refusal + "; its code may still be running" * event.abandoned)
+            self._settle(task, F)
 
     def _why_no_retry(self, event: AttemptFailed) -> str | None:
         retries = self.dag.policies[event.task].retries
@@ -287,11 +282,10 @@ class RunMachine:
         return None
 
     def _wait_for_retry(self, event: AttemptFailed) -> None:
-        task, attempt, delay_s = event.task, event.attempt, event.delay_s
-        if delay_s is None:
-            delay_s = self.dag.policies[task].delay_s_before(attempt, event.unit_random)
-        else:
-            delay_s = clamp_delay_s(delay_s)
+        task, attempt, own_delay_s = event.task, event.attempt, event.delay_s
+        delay_s = self.dag.policies[task].delay_s_before(attempt, event.unit_random)
+        if own_delay_s is not None:
+            delay_s = clamp_delay_s(own_delay_s)
         self._move(task, Phase.RETRY_WAIT, f"attempt {attempt} failed, the next one follows in {delay_s:.3g} s")
         self._commands.append(ScheduleRetry(task, attempt, delay_s))
 
@@ -367,8 +361,7 @@ class RunMachine:
         if cause is not None:
             self._skip_causes[task] = cause
         self._commands.append(FinishTask(task, phase.task_state, cause, why))
-        if self.releases is not None:
-            self._release(task)
+        self._release(task)
 
     def _settle(self, finished: int, outcome: int) -> None:
         if self.cancelled:
@@ -378,17 +371,17 @@ class RunMachine:
                 self.phases[task] = Phase.READY
                 self.queue.push(task)
             else:
-                cause = CAUSE_OF_SKIP[verdict]
-                self._end(task, Phase.SKIPPED, f"{self.dag.rules[task]}: {cause}", cause)
+                self._end(task, Phase.SKIPPED, f"rule {self.dag.rules[task]}", CAUSE_OF_SKIP[verdict])
 
     def _release(self, finished: int) -> None:
-        assert self.releases is not None
+        if self.releases is None:
+            return
         for task in self.releases.task_finished(finished):
             if self.phases[task] is Phase.SUCCESS:
                 self._commands.append(ReleaseResult(task))
 
     def _flush(self) -> list[Command]:
-        if self._ended == self.dag.n and not self.finished:
+        if self._ended == self.dag.n and self.started and not self.finished:
             self.state = self._final_state()
             self._commands.append(FinishRun(self.state))
         commands, self._commands = self._commands, []
