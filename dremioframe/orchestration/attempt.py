@@ -1,0 +1,148 @@
+"""What runs around user code, once for all executors: call it, judge how it ended.
+
+What lives here: the call itself, the meaning of what it raises, whether ``retry_on`` wants another attempt, and the
+outcome of attempts that ran in this process. What may not: retry counts, delays, time-outs (the coordinator's business)
+and the transport to a worker (``worker_attempt``).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .context import running_task
+from .errors import FailTask, NestedRunError, PayloadError, RetryTask, SkipTask, TaskCancelled
+from .interfaces import OutcomeStatus
+from .payload.failure import Failure
+from .task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from .context import Context
+    from .interfaces import AttemptStats, RetryOn
+
+
+class Job(NamedTuple):
+    """The code of one task: what all its attempts share.
+
+    Attributes:
+        action: The user's callable.
+        retry_on: Which exceptions deserve another attempt.
+        on_kill: Called in the worker when the attempt is stopped, or None.
+        takes_context: Whether ``action`` gets a ``context``.
+    """
+
+    action: Callable[..., Any]
+    retry_on: RetryOn
+    on_kill: Callable[[], object] | None
+    takes_context: bool
+
+
+class Ended(NamedTuple):
+    """How the user's code ended.
+
+    Attributes:
+        status: One of :class:`~.interfaces.OutcomeStatus`.
+        value: What it returned, if it succeeded.
+        error: What it raised, if it did not.
+        retryable: Whether ``retry_on`` wants another attempt.
+        retry_delay_s: The delay asked for by ``RetryTask``.
+        note: Something the user should know besides, e.g. that ``retry_on`` itself failed.
+    """
+
+    status: int
+    value: object = None
+    error: BaseException | None = None
+    retryable: bool = False
+    retry_delay_s: float | None = None
+    note: str = ""
+
+
+def run_user_code(
+    job: Job, task_name: str, args: tuple[object, ...], kwargs: Mapping[str, object], context: Context | None
+) -> Ended:
+    """Call the action and judge how it ended. Nothing the user's code raises gets out of here."""
+    token = running_task.set(task_name)
+    try:
+        value = job.action(*args, **kwargs) if context is None else job.action(*args, context=context, **kwargs)
+        if type(value) is Task:
+            raise NestedRunError(
+                f"task {task_name!r} returned the Task {value.name!r}; to use another task's code inside a task, "
+                f"call its plain function: {value.name}.fn(...)",
+                task=task_name,
+            )
+    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is the outcome of its attempt
+        return judge(error, job.retry_on)
+    finally:
+        running_task.reset(token)
+    return Ended(OutcomeStatus.SUCCESS, value)
+
+
+def judge(error: BaseException, retry_on: RetryOn) -> Ended:
+    """What an exception out of task code means."""
+    if isinstance(error, SkipTask):
+        return Ended(OutcomeStatus.SKIPPED, error=error)
+    if isinstance(error, RetryTask):
+        return Ended(OutcomeStatus.RETRY, error=error, retryable=True, retry_delay_s=error.delay)
+    if isinstance(error, TaskCancelled):
+        return Ended(OutcomeStatus.CANCELLED, error=error)
+    if isinstance(error, FailTask | PayloadError | NestedRunError):
+        return Ended(OutcomeStatus.FAILED, error=error)
+    retryable, note = wants_retry(retry_on, error)
+    return Ended(OutcomeStatus.FAILED, error=error, retryable=retryable, note=note)
+
+
+def wants_retry(retry_on: RetryOn, error: BaseException) -> tuple[bool, str]:
+    """Whether ``retry_on`` wants another attempt after ``error``, and a note if it could not say."""
+    if isinstance(retry_on, type | tuple):
+        return isinstance(error, retry_on), ""
+    try:
+        return bool(retry_on(error)), ""
+    except Exception as own:  # noqa: BLE001 - contract: a predicate that raises means no retry, noted
+        return False, f"not retried: retry_on itself raised {type(own).__name__}: {own}"
+
+
+class LocalOutcome:
+    """Outcome of an attempt that ran in this process, or that never ran: the value is the object itself."""
+
+    __slots__ = ("_value", "abandoned", "failure", "retry_delay_s", "retryable", "stats", "status")
+
+    def __init__(
+        self,
+        status: int,
+        value: object = None,
+        *,
+        failure: Failure | None = None,
+        retryable: bool = False,
+        retry_delay_s: float | None = None,
+        stats: AttemptStats | None = None,
+        abandoned: bool = False,
+    ) -> None:
+        self.status = status
+        self._value = value
+        self.failure = failure
+        self.retryable = retryable
+        self.retry_delay_s = retry_delay_s
+        self.stats = stats
+        self.abandoned = abandoned
+
+    @classmethod
+    def of(cls, ended: Ended, stats: AttemptStats) -> LocalOutcome:
+        """The outcome of user code that ran here."""
+        failure = None if ended.error is None else Failure.local(ended.error, note=ended.note)
+        return cls(
+            ended.status,
+            ended.value,
+            failure=failure,
+            retryable=ended.retryable,
+            retry_delay_s=ended.retry_delay_s,
+            stats=stats,
+        )
+
+    def load(self) -> object:
+        return self._value
+
+    def release(self) -> None:
+        self._value = None

@@ -1,0 +1,300 @@
+"""The loop of one run: wait, collect events, ask the machine, perform its commands.
+
+::
+
+      executor session ──ended/returned/overdue──►┐
+      retry timers ─────────due──────────────────►│ RunMachine │──StopAttempt──► session.stop
+      signals, cancel(), run time-out ─cancel────►│            │──ScheduleRetry─► timers
+                                                  └────────────┘──ReleaseResult─► results
+      session.submit ◄── take(room) ◄── ready
+
+What lives here: the loop and one small function per command. What may not: what an event means (``machine``), how an
+attempt runs (``executors``, ``attempt``), unpickling of user data (nobody in this loop).
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import assert_never
+
+from ..attempt import wants_retry
+from ..errors import WorkerStartError
+from ..interfaces import OutcomeStatus
+from ..machine.protocol import (
+    AttemptCancelled,
+    AttemptFailed,
+    AttemptOverdue,
+    AttemptSkipped,
+    CancelRequested,
+    FinishRun,
+    FinishTask,
+    ReleaseResult,
+    RetryDue,
+    ScheduleRetry,
+    StopAttempt,
+)
+from ..machine.run_machine import RunMachine
+from ..machine.states import UNDER_WAY, SkipCause, TaskState
+from .results import Results
+from .run_log import RunLog
+from .timers import RetryTimers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ..interfaces import Executor, Outcome, Plan, Session, Turn
+    from ..machine.protocol import Command, Event
+    from ..records import RunData
+    from .interrupts import Interrupts
+
+
+class Coordinator:
+    """Runs one plan to its end, in the calling thread.
+
+    ``cancel`` may be called from any thread at any time; everything else belongs to the thread that calls ``run``.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        data: RunData,
+        interrupts: Interrupts,
+        *,
+        keep_results: str = "all",
+        timeout_s: float | None = None,
+        seed: int | None = None,
+        after_event: Callable[[RunMachine], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            keep_results: ``"all"``, ``"leaves"`` or ``"none"``.
+            timeout_s: Seconds after which the run is cancelled, or None.
+            seed: Of the jitter of retry delays; None takes one from the system.
+            after_event: Called after every change of the machine; for tests.
+        """
+        self._plan = plan
+        self._dag = plan.dag
+        self._data = data
+        self._executor = executor
+        self._interrupts = interrupts
+        self._timeout_s = timeout_s
+        self._random = Random(seed)
+        self._machine = RunMachine(plan.dag, keep_results)
+        self._results = Results(data, self._machine)
+        self._timers = RetryTimers()
+        self._log = RunLog(data)
+        self._after_event = after_event
+        self._session: Session
+        self._deadline_s: float | None = None
+        self._cancel_asked = 0
+        self._cancel_sent = False
+        self._kill_sent = False
+        self._logged_start = False
+        self._eventful: set[int] = set()  # tasks of which there is more to tell than "ran, succeeded"
+
+    def cancel(self, *, at_once: bool = False) -> None:
+        """Stop the run: nothing new starts, what runs gets the grace period, or none if ``at_once``."""
+        self._cancel_asked = max(self._cancel_asked, 2 if at_once else 1)
+        self._wake()
+
+    def _wake(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is not None:
+            session.wake()
+
+    def run(self) -> None:
+        """Run to the end; what came of it is in the run's data.
+
+        Raises:
+            WorkerStartError: No worker could be started; unfinished tasks are CANCELLED.
+        """
+        session = self._session = self._executor.open(self._plan, self._results)
+        try:
+            started_s = session.now()
+            self._deadline_s = None if self._timeout_s is None else started_s + self._timeout_s
+            self._interrupts.notify(session.interrupt)
+            self._perform(self._machine.start())
+            try:
+                self._loop()
+            except (WorkerStartError, KeyboardInterrupt):
+                self._give_up()
+                raise
+            finally:
+                self._record_end(session.now() - started_s)
+        finally:
+            still_running = session.close()
+        if still_running:
+            self._log.still_running(still_running)
+        self._log.run_ended()
+
+    def _loop(self) -> None:
+        machine, session = self._machine, self._session
+        while not machine.finished:
+            self._dispatch()
+            turn = session.wait(self._wait_limit_s())
+            self._take_in(turn)
+            self._check()
+
+    def _dispatch(self) -> None:
+        """Hand ready attempts to the executor, as many as it has room for."""
+        room = self._session.room()
+        if room <= 0 or not self._machine.ready:
+            return
+        self._session.submit(self._machine.take(room))
+        self._check()
+        if not self._logged_start:
+            self._logged_start = True
+            self._log.run_started(self._executor.name)
+
+    def _wait_limit_s(self) -> float | None:
+        """How long to wait for the executor; None if only it can bring news."""
+        if self._stop_wanted():
+            return 0.0
+        due = [each for each in (self._timers.next_due_s(), self._run_deadline_s()) if each is not None]
+        return max(0.0, min(due) - self._session.now()) if due else None
+
+    def _run_deadline_s(self) -> float | None:
+        return None if self._cancel_sent else self._deadline_s
+
+    def _take_in(self, turn: Turn) -> None:
+        """Tell the machine what happened, what is due and what was asked for."""
+        if turn.ended:
+            self._take_in_ends(turn.ended)
+        for task, attempt in turn.returned:
+            self._perform(self._machine.untake(task, attempt))
+        events: list[Event] = [AttemptOverdue(task, attempt) for task, attempt in turn.overdue]
+        now_s = self._session.now()
+        for task, attempt in self._timers.pop_due(now_s):
+            events.append(RetryDue(task, attempt, self._session.is_running(task, attempt)))
+        if events:
+            self._handle(events)
+        self._take_in_stops(now_s)
+
+    def _take_in_ends(self, ended: Sequence[tuple[int, int, Outcome]]) -> None:
+        succeeded: list[tuple[int, int]] = []
+        events: list[Event] = []
+        attempts, phases = self._machine.attempts, self._machine.phases
+        for task, attempt, outcome in ended:
+            if attempts[task] != attempt or phases[task] not in UNDER_WAY:
+                outcome.release()  # stale: the task has gone on without it
+                continue
+            self._results.keep(task, outcome)
+            if outcome.status == OutcomeStatus.SUCCESS:
+                succeeded.append((task, attempt))
+            else:
+                events.append(self._event_of(task, attempt, outcome))
+        if succeeded:
+            self._perform(self._machine.succeeded(succeeded))
+        if events:
+            self._handle(events)
+
+    def _event_of(self, task: int, attempt: int, outcome: Outcome) -> Event:
+        match outcome.status:
+            case OutcomeStatus.SKIPPED:
+                return AttemptSkipped(task, attempt)
+            case OutcomeStatus.CANCELLED if self._cancel_sent or self._interrupts.count:
+                self._take_in_stops(self._session.now())  # Ctrl-C ended an inline task before anybody else heard of it
+                return AttemptCancelled(task, attempt)
+            case OutcomeStatus.TIMED_OUT | OutcomeStatus.LOST:
+                retryable = self._own_error_is_retryable(task, attempt, outcome)
+            case _:
+                retryable = outcome.retryable
+        return AttemptFailed(
+            task, attempt, retryable, outcome.retry_delay_s, self._random.random(), outcome.abandoned
+        )
+
+    def _own_error_is_retryable(self, task: int, attempt: int, outcome: Outcome) -> bool:
+        """Time-outs and lost workers have no worker left to ask ``retry_on``; it is asked here."""
+        assert outcome.failure is not None
+        error = outcome.failure.to_error(task=self._dag.names[task], attempt=attempt)
+        retryable, note = wants_retry(self._plan.tasks[task].retry_on, error)
+        if note:
+            self._data.notes[task] = note
+        return retryable
+
+    def _stop_wanted(self) -> int:
+        """0: go on. 1: stop with grace. 2: stop at once. Only what has not been acted on yet."""
+        asked = max(self._cancel_asked, min(self._interrupts.count, 2))
+        done = 2 if self._kill_sent else int(self._cancel_sent)
+        return asked if asked > done else 0
+
+    def _take_in_stops(self, now_s: float) -> None:
+        wanted = self._stop_wanted()
+        deadline_s = self._run_deadline_s()
+        if not wanted and deadline_s is not None and now_s >= deadline_s:
+            wanted = 1
+        if wanted and not self._cancel_sent:
+            self._cancel_sent = True
+            self._handle([CancelRequested()])
+        if wanted == 2 and not self._kill_sent:
+            self._kill_sent = True
+            self._session.kill()
+
+    def _handle(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._perform(self._machine.handle([event]))
+            self._check()
+
+    @property
+    def machine(self) -> RunMachine:
+        """The state of the run; to be read only."""
+        return self._machine
+
+    def _check(self) -> None:
+        if self._after_event is not None:
+            self._after_event(self._machine)
+
+    def _perform(self, commands: Iterable[Command]) -> None:
+        for command in commands:
+            match command:
+                case StopAttempt(task, attempt, reason):
+                    self._session.stop(task, attempt, reason)
+                case ScheduleRetry():
+                    self._schedule_retry(command)
+                case FinishTask():
+                    self._finish_task(command)
+                case ReleaseResult(task):
+                    self._results.release(task)
+                case FinishRun(state):
+                    self._data.status = state
+                case _:
+                    assert_never(command)
+
+    def _schedule_retry(self, command: ScheduleRetry) -> None:
+        self._eventful.add(command.task)
+        self._timers.add(self._session.now() + command.delay_s, command.task, command.attempt)
+        outcome = self._data.outcomes[command.task]
+        if outcome is not None and outcome.failure is not None:
+            name = self._dag.names[command.task]
+            error = outcome.failure.to_error(task=name, attempt=command.attempt)
+            self._log.retry(name, error, command.delay_s)
+
+    def _finish_task(self, command: FinishTask) -> None:
+        task, name = command.task, self._dag.names[command.task]
+        self._eventful.add(task)
+        if command.cause is not None:
+            self._data.skip_causes[task] = command.cause
+        if command.state is TaskState.FAILED:
+            outcome = self._data.outcomes[task]
+            failure = None if outcome is None else outcome.failure
+            error = None if failure is None else failure.to_error(task=name, attempt=self._machine.attempt(task))
+            self._log.failed(name, error, self._data.notes.get(task, command.note))
+        elif command.cause is SkipCause.UPSTREAM_FAILED:
+            self._log.skipped_by_failure(name)
+
+    def _give_up(self) -> None:
+        """No worker can run anything: end the run without them."""
+        self._cancel_sent = True
+        self._handle([CancelRequested()])
+        machine = self._machine
+        under_way = [(task, machine.attempts[task]) for task, phase in enumerate(machine.phases) if phase in UNDER_WAY]
+        self._handle(AttemptCancelled(task, attempt) for task, attempt in under_way)
+
+    def _record_end(self, duration_s: float) -> None:
+        machine, data = self._machine, self._data
+        data.states = [phase.task_state for phase in machine.phases]
+        data.status = machine.state
+        data.duration_s = duration_s
+        data.stories = {task: machine.story(task) for task in self._eventful}

@@ -1,0 +1,195 @@
+"""From a declared pipeline to a coordinator that is ready to run.
+
+What lives here: everything that may be wrong before the first task starts, and the choice of the executor. What may not:
+the run itself.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from ..compile import compile_tasks
+from ..errors import DefinitionError
+from ..interfaces import Plan
+from ..machine.run_machine import KEEP_RESULTS
+from ..machine.states import TaskState
+from ..records import PipelineRun, RunData
+from .coordinator import Coordinator
+from .interrupts import Interrupts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..interfaces import Executor
+    from ..task import Task
+
+EXECUTORS = ("inline", "thread", "process")
+
+
+class RunOptions:
+    """What ``run`` and ``start`` take, checked.
+
+    Attributes:
+        executor: A name or an instance.
+        max_workers: Ceiling of tasks at once, or None.
+        timeout_s: Seconds after which the run is cancelled, or None.
+        keep_results: ``"all"``, ``"leaves"`` or ``"none"``.
+        context: The run's own values.
+    """
+
+    __slots__ = ("context", "executor", "keep_results", "max_workers", "timeout_s")
+
+    def __init__(
+        self,
+        context: Mapping[str, object] | None,
+        executor: str | Executor,
+        max_workers: int | None,
+        timeout: float | None,
+        keep_results: str,
+    ) -> None:
+        self.context = _checked_context(context)
+        self.executor = _checked_executor(executor)
+        self.max_workers = checked_workers(max_workers)
+        self.timeout_s = _checked_timeout(timeout)
+        if keep_results not in KEEP_RESULTS:
+            raise DefinitionError(f"keep_results must be one of {', '.join(KEEP_RESULTS)}, not {keep_results!r}")
+        self.keep_results = keep_results
+
+
+def checked_workers(max_workers: object) -> int | None:
+    """``max_workers`` as given by the user, if it makes sense.
+
+    Raises:
+        DefinitionError: It does not.
+    """
+    if max_workers is None or (type(max_workers) is int and max_workers >= 1):
+        return max_workers
+    raise DefinitionError(f"max_workers must be a whole number of at least 1, or None, not {max_workers!r}")
+
+
+def _checked_timeout(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < float("inf"):
+        return float(timeout)
+    raise DefinitionError(f"the run's timeout must be a positive number of seconds, or None, not {timeout!r}")
+
+
+def _checked_context(context: Mapping[str, object] | None) -> dict[str, object]:
+    values = dict(context or {})
+    for name in values:
+        if not isinstance(name, str):
+            raise DefinitionError(f"names of the run's context values must be text, not {name!r}")
+    return values
+
+
+def _checked_executor(executor: object) -> str | Executor:
+    if isinstance(executor, str):
+        if executor in EXECUTORS:
+            return executor
+        raise DefinitionError(f"unknown executor {executor!r}; there are: {', '.join(EXECUTORS)}")
+    if callable(getattr(executor, "open", None)) and not isinstance(executor, type):
+        return executor  # type: ignore[return-value]
+    raise DefinitionError(f"executor must be a name or an executor, not {executor!r}")
+
+
+def make_executor(name: str, max_workers: int | None) -> Executor:
+    """The executor of that name, for one run."""
+    match name:
+        case "inline":
+            from ..executors.inline import InlineExecutor
+
+            return InlineExecutor()
+        case "thread":
+            from ..executors.thread import ThreadExecutor
+
+            return ThreadExecutor(max_workers)
+        case _:
+            from ..executors.process import ProcessExecutor
+
+            return ProcessExecutor(max_workers)
+
+
+class LiveRun:
+    """The latest run as its tasks see it: while it goes on the machine knows, afterwards the record does."""
+
+    __slots__ = ("_coordinator", "_data")
+
+    def __init__(self, data: RunData, coordinator: Coordinator) -> None:
+        self._data = data
+        self._coordinator: Coordinator | None = coordinator
+
+    @property
+    def is_active(self) -> bool:
+        return self._coordinator is not None
+
+    def state_of(self, name: str) -> TaskState:
+        task = self._data.dag.index[name]
+        coordinator = self._coordinator
+        return self._data.states[task] if coordinator is None else coordinator.machine.task_state(task)
+
+    def end(self) -> None:
+        self._coordinator = None
+
+
+class Launch:
+    """One run, ready to go.
+
+    Attributes:
+        run: The record; complete when ``execute`` is over, however it ended.
+    """
+
+    def __init__(
+        self,
+        pipeline_name: str,
+        tasks: Sequence[Task],
+        options: RunOptions,
+        *,
+        install_signal_handlers: bool,
+    ) -> None:
+        """
+        Raises:
+            DefinitionError: The pipeline cannot run as written.
+        """
+        dag = compile_tasks(tasks, options.context)
+        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
+        data = RunData(run_id, pipeline_name, dag, datetime.now(UTC))
+        plan = Plan(run_id, pipeline_name, dag, tasks, options.context, options.max_workers)
+        self._owned = isinstance(options.executor, str)
+        self._executor = (
+            make_executor(options.executor, options.max_workers)
+            if isinstance(options.executor, str)
+            else options.executor
+        )
+        self._interrupts = Interrupts(install=install_signal_handlers)
+        self.coordinator = Coordinator(
+            plan,
+            self._executor,
+            data,
+            self._interrupts,
+            keep_results=options.keep_results,
+            timeout_s=options.timeout_s,
+        )
+        self.run = PipelineRun(data)
+        self._live = LiveRun(data, self.coordinator)
+        self._tasks = tasks
+
+    def execute(self) -> None:
+        """Run to the end in the calling thread.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C stopped the run.
+            WorkerStartError: No worker could be started.
+        """
+        for task in self._tasks:
+            task._last_run = self._live
+        try:
+            with self._interrupts:
+                self.coordinator.run()
+        finally:
+            self._live.end()
+            if self._owned:
+                self._executor.close()
+        self._interrupts.deliver_again()

@@ -1,0 +1,206 @@
+"""From attempts to call bodies, and from a running call's requests to their answers: the data side of one run.
+
+What lives here: packing, and the lookups that answer a worker. What may not: the pool's events (``process``), the byte
+formats themselves (``calls``). User data is pickled here and never unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .. import calls
+from ..payload import codec, references
+from ..payload.failure import Failure
+from ..payload.segments import Segment
+from .process_outcome import ProcessOutcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from ..interfaces import Inputs, Plan
+    from ..task import Task
+
+_NOTHING = b""
+
+
+class Unsendable(Exception):
+    """Something of one task cannot be pickled.
+
+    Attributes:
+        failure: What, and where in it.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class CallData:
+    """Everything the workers of one run may be sent."""
+
+    def __init__(self, plan: Plan, inputs: Inputs, env: Mapping[str, str]) -> None:
+        self._plan = plan
+        self._inputs = inputs
+        self._blobs: dict[bytes, bytes] = {}
+        self._digests: dict[tuple[int, int, int, bool], bytes] = {}
+        self._external: dict[tuple[int, int], Segment] = {}
+        self._run_values: dict[str, bytes | Segment] = {}
+        self._run = self._keep(codec.encode(tuple(_run_facts(plan, env))).to_bytes())
+
+    def _keep(self, blob: bytes) -> bytes:
+        digest = references.digest(blob)
+        self._blobs[digest] = blob
+        return digest
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def pack(self, task: int, attempt: int) -> tuple[bytes, ...]:
+        """The parts of one call's body.
+
+        Raises:
+            Unsendable: The task's code or arguments cannot be pickled.
+        """
+        definition = self._plan.tasks[task]
+        takes_context = self._plan.dag.takes_context[task]
+        code = self._code_digest(definition, takes_context)
+        args: Any = _NOTHING
+        if definition.args or definition.kwargs:
+            args = _encoded((definition.args, definition.kwargs), "args_pickle", _args_path).to_bytes()
+        inputs = self._inline_inputs(task, calls.INLINE_LIMIT - len(args)) if takes_context else _NOTHING
+        name = definition.name.encode("utf-8", "surrogatepass")
+        if len(name) + len(args) + len(inputs) <= calls.INLINE_LIMIT:
+            return calls.pack_call(code, self._run, task, attempt, args, name, inputs)
+        self._external[task, attempt] = Segment.create((args, name, inputs), len(args) + len(name) + len(inputs))
+        return calls.pack_external_call(code, self._run, task, attempt, len(args), len(name))
+
+    def _code_digest(self, definition: Task, takes_context: bool) -> bytes:
+        # By identity: the plan keeps these objects alive, so no id is used twice in a run.
+        key = (id(definition.action), id(definition.retry_on), id(definition.on_kill), takes_context)
+        digest = self._digests.get(key)
+        if digest is None:
+            job = (definition.action, definition.retry_on, definition.on_kill, takes_context)
+            try:
+                blob = references.pack_code(job)
+            except codec.EncodeError as error:
+                raise Unsendable(Failure.payload("code_pickle", _job_path(error.path), error.reason)) from error
+            digest = self._digests[key] = self._keep(blob)
+        return digest
+
+    def _inline_inputs(self, task: int, room: int) -> bytes:
+        """As many values of direct upstreams as fit; the worker asks for the others when it needs them."""
+        entries: list[tuple[str, Any]] = []
+        for name, outcome in self._inputs.direct(task):
+            if isinstance(outcome, ProcessOutcome) and not isinstance(outcome.payload, Segment):
+                room -= len(outcome.payload) + len(name) * 4
+                if room < 0:
+                    break
+                entries.append((name, outcome.payload))
+        return calls.pack_inputs(entries)
+
+    def forget(self, task: int, attempt: int) -> None:
+        """The attempt is over."""
+        if self._external:
+            segment = self._external.pop((task, attempt), None)
+            if segment is not None:
+                segment.close()
+
+    def close(self) -> None:
+        """The run is over."""
+        for held in (*self._external.values(), *self._run_values.values()):
+            if isinstance(held, Segment):
+                held.close()
+        self._external.clear()
+        self._run_values.clear()
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def answer(self, task: int, attempt: int, request: bytes) -> bytes | Segment:
+        """What a running call asked for.
+
+        Raises:
+            KeyError, ValueError: There is no such thing: a bug, or a request from a worker gone mad.
+        """
+        kind, key = request[:1], bytes(request[1:])
+        match kind:
+            case calls.Request.CODE | calls.Request.RUN:
+                return self._blobs[key]
+            case calls.Request.TOKEN:
+                return references.blob_for_token(key)
+            case calls.Request.PARTS:
+                return self._external[task, attempt]
+            case calls.Request.VALUE:
+                return self._value(task, attempt, key.decode("utf-8", "surrogatepass"))
+            case calls.Request.STATES:
+                return codec.encode(list(self._inputs.states(task, attempt))).to_bytes()
+            case calls.Request.FAILURES:
+                return self._failures(task, attempt)
+            case _:
+                raise ValueError(f"unknown request {kind!r}")
+
+    def _value(self, task: int, attempt: int, name: str) -> bytes | Segment:
+        try:
+            payload = self._run_value(name) if name in self._plan.context else self._result(task, attempt, name)
+        except KeyError as error:
+            return calls.ABSENT + str(error.args[0]).encode("utf-8", "surrogatepass")
+        except Unsendable as error:
+            return calls.UNSENDABLE + error.failure.to_bytes()
+        return payload if isinstance(payload, Segment) else calls.PRESENT + payload
+
+    def _result(self, task: int, attempt: int, name: str) -> bytes | Segment:
+        outcome = self._inputs.outcome(task, attempt, name)
+        assert isinstance(outcome, ProcessOutcome), "all attempts of a run use one executor"
+        payload = outcome.payload
+        return payload if isinstance(payload, Segment) else bytes(payload)
+
+    def _run_value(self, name: str) -> bytes | Segment:
+        payload = self._run_values.get(name)
+        if payload is None:
+            encoded = _encoded(self._plan.context[name], "context_pickle", lambda path: name + path)
+            if encoded.size > calls.INLINE_LIMIT:
+                payload = Segment.create(encoded.parts, encoded.size)
+            else:
+                payload = encoded.to_bytes()
+            self._run_values[name] = payload
+        return payload
+
+    def _failures(self, task: int, attempt: int) -> bytes:
+        found = self._inputs.failures(task, attempt)
+        return codec.encode([(name, number, failure.to_bytes()) for name, number, failure in found]).to_bytes()
+
+
+def _encoded(value: object, stage: str, name_path: Callable[[str], str]) -> codec.Payload:
+    try:
+        return codec.encode(value)
+    except codec.EncodeError as error:
+        raise Unsendable(Failure.payload(stage, name_path(error.path), error.reason)) from error
+
+
+def _args_path(path: str) -> str:
+    """``[0][2].x`` within ``(args, kwargs)`` -> ``args[2].x``."""
+    for index, name in enumerate(("args", "kwargs")):
+        prefix = f"[{index}]"
+        if path.startswith(prefix):
+            return name + path[len(prefix) :]
+    return "args" + path
+
+
+def _job_path(path: str) -> str:
+    """``[0].x`` within a job -> ``action.x``."""
+    for index, name in enumerate(("action", "retry_on", "on_kill")):
+        prefix = f"[{index}]"
+        if path.startswith(prefix):
+            return name + path[len(prefix) :]
+    return "action" + path
+
+
+def _run_facts(plan: Plan, env: Mapping[str, str]) -> calls.RunFacts:
+    try:
+        cwd: str | None = os.getcwd()
+    except FileNotFoundError:
+        cwd = None  # deleted under us; workers stay where they are
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    environ = {**os.environ, **env}
+    return calls.RunFacts(plan.run_id, plan.pipeline_name, tuple(plan.context), path, cwd, environ)

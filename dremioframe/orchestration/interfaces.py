@@ -1,0 +1,226 @@
+"""What the engine asks of an executor, and what an executor may ask of the engine.
+
+What lives here: Protocols with their contracts, and the few value types that cross them. What may not: behaviour.
+
+One run, seen from here::
+
+    engine                                   executor
+    session = executor.open(plan, inputs)    -> ready to take attempts
+    session.submit([(task, attempt), ...])   -> as many as room() said
+    turn = session.wait(timeout_s)           -> what ended, what never started, what is overdue
+    session.stop(task, attempt)              -> ... reported as ended once the attempt is really over
+    session.close(kill=...)                  -> nothing of this run stays
+
+Tasks are named by their dense index in ``plan.dag`` and attempts by their number (1 is the first), everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from .machine.protocol import StopReason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .dag.dag import Dag
+    from .payload.failure import Failure
+    from .task import Task
+
+
+class OutcomeStatus:
+    """How one attempt ended; small integers because they travel in a frame header."""
+
+    SUCCESS = 0
+    FAILED = 1  # user code raised, or its payloads failed: ``failure`` says what
+    SKIPPED = 2  # SkipTask
+    RETRY = 3  # RetryTask: ``retry_delay_s`` may ask for a delay of its own
+    TIMED_OUT = 4  # ended by stop(..., StopReason.TIMEOUT); confirmed dead, or ``abandoned``
+    CANCELLED = 5  # ended by stop(..., StopReason.CANCEL)
+    LOST = 6  # its worker died
+
+
+class AttemptStats(NamedTuple):
+    """What one attempt cost.
+
+    Attributes:
+        pid: Process that ran it.
+        started_at_s: Start on the executor's monotonic clock, seconds.
+        wall_s: Duration in seconds.
+        cpu_s: CPU seconds of the process during the attempt.
+        peak_memory_bytes: Peak resident memory, or None if unknown.
+        peak_is_exact: False if it is the worker's high-water mark so far and not this attempt's own peak.
+        bytes_in: Size of the encoded inputs that came with the attempt or were fetched by it.
+        bytes_out: Size of the encoded result.
+    """
+
+    pid: int
+    started_at_s: float
+    wall_s: float
+    cpu_s: float
+    peak_memory_bytes: int | None
+    peak_is_exact: bool
+    bytes_in: int
+    bytes_out: int
+
+
+class Outcome(Protocol):
+    """What one attempt produced. Cheap to hold: details are decoded when somebody asks."""
+
+    @property
+    def status(self) -> int:
+        """One of :class:`OutcomeStatus`."""
+
+    @property
+    def stats(self) -> AttemptStats | None:
+        """Cost of the attempt, or None if it is not known (a lost worker)."""
+
+    @property
+    def failure(self) -> Failure | None:
+        """What went wrong; set for every status but SUCCESS."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the task's ``retry_on`` wants another attempt. Judged where the error happened."""
+
+    @property
+    def retry_delay_s(self) -> float | None:
+        """The delay that RetryTask asked for."""
+
+    @property
+    def abandoned(self) -> bool:
+        """True if the code may still be running (a thread that was timed out)."""
+
+    def load(self) -> object:
+        """The return value, unpickled now if need be.
+
+        Raises:
+            payload.codec.DecodeError: It cannot be unpickled.
+        """
+
+    def release(self) -> None:
+        """Give up the value (memory, descriptors). ``load`` must not be called afterwards."""
+
+
+class Turn(NamedTuple):
+    """What one ``wait`` brought.
+
+    Attributes:
+        ended: ``(task, attempt, outcome)`` of attempts that are over.
+        returned: ``(task, attempt)`` that were submitted, never started and must be dispatched again, free of charge.
+        overdue: ``(task, attempt)`` that run longer than their time-out. Each is said once.
+    """
+
+    ended: list[tuple[int, int, Outcome]]
+    returned: list[tuple[int, int]]
+    overdue: list[tuple[int, int]]
+
+
+class Plan(NamedTuple):
+    """One run as an executor sees it. Frozen.
+
+    Attributes:
+        run_id: Unique text.
+        pipeline_name: As given by the user.
+        dag: The graph; ``dag.names[i]``, ``dag.takes_context[i]``, ...
+        tasks: The definitions, by index (``action``, ``args``, ``kwargs``, ``timeout``, ``retry_on``, ``on_kill``).
+        context: The run's own values.
+        max_workers: Ceiling of attempts running at once, or None for the executor's own.
+    """
+
+    run_id: str
+    pipeline_name: str
+    dag: Dag
+    tasks: Sequence[Task]
+    context: Mapping[str, object]
+    max_workers: int | None
+
+
+class Inputs(Protocol):
+    """What an attempt may know of the rest of the run. Provided by the engine; callable from any thread.
+
+    Upstream means direct or indirect. All answers are as of the dispatch of that attempt.
+    """
+
+    def direct(self, task: int) -> Sequence[tuple[str, Outcome]]:
+        """Name and outcome of each direct upstream that succeeded before this dispatch, in order of declaration."""
+
+    def outcome(self, task: int, attempt: int, name: str) -> Outcome:
+        """The outcome of one upstream that succeeded.
+
+        Raises:
+            KeyError: Not an upstream, or it has no value; the text says which, and why.
+        """
+
+    def states(self, task: int, attempt: int) -> Sequence[tuple[str, str]]:
+        """Name and state of all upstreams, direct ones first; PENDING if not finished by then."""
+
+    def failures(self, task: int, attempt: int) -> Sequence[tuple[str, int, Failure]]:
+        """What failed upstream: task name, number of its last attempt, what happened then."""
+
+
+class Session(Protocol):
+    """One run's use of an executor. Called from one thread only, except ``wake``."""
+
+    def now(self) -> float:
+        """Monotonic seconds; virtual under simulation."""
+
+    def room(self) -> int:
+        """How many attempts ``submit`` would take now without making one wait behind a long one needlessly."""
+
+    def submit(self, attempts: Sequence[tuple[int, int]]) -> None:
+        """Start these, in this order, as soon as possible. Never blocks, never raises for one task's sake: an attempt
+        that cannot be sent (an unpicklable argument) is reported by the next ``wait`` as ended."""
+
+    def stop(self, task: int, attempt: int, reason: int) -> None:
+        """End this attempt for certain; see contract section 6. What had been received before wins. Reported by a
+        later ``wait``: as ended when it is confirmed over, or as returned if it had never started."""
+
+    def kill(self) -> None:
+        """End everything at once, without grace (second Ctrl-C). The ends are still reported."""
+
+    def wait(self, timeout_s: float | None) -> Turn:
+        """Block until something is to be told, ``wake`` was called, or the time is over; None means no limit.
+
+        Raises:
+            WorkerStartError: No worker can be started; the run cannot go on.
+        """
+
+    def wake(self) -> None:
+        """Make a running or the next ``wait`` return at once. Callable from any thread and from a signal handler."""
+
+    def interrupt(self) -> bool:
+        """A signal arrived; called from its handler. Does what ``wake`` does, and says whether user code runs in this
+        very thread and shall see KeyboardInterrupt."""
+
+    def is_running(self, task: int, attempt: int) -> bool:
+        """Whether code of this (abandoned) attempt still runs."""
+
+    def started_at(self, task: int, attempt: int) -> float | None:
+        """When the attempt began to run, on this session's clock; None while it waits."""
+
+    def close(self) -> list[str]:
+        """Give everything back. Returns the names of tasks whose code still runs (abandoned threads)."""
+
+
+class Executor(Protocol):
+    """A way to run attempts. May serve many runs, several at once."""
+
+    name: str
+
+    def open(self, plan: Plan, inputs: Inputs) -> Session:
+        """Begin one run.
+
+        Raises:
+            ExecutorClosedError: It was closed, or belongs to another process.
+            DefinitionError: It cannot run this plan (an option it does not know).
+        """
+
+    def close(self) -> None:
+        """End all workers. Idempotent."""
+
+
+if TYPE_CHECKING:
+    RetryPredicate = Callable[[BaseException], bool]
+    RetryOn = type[BaseException] | tuple[type[BaseException], ...] | RetryPredicate

@@ -1,0 +1,399 @@
+"""What a run leaves behind: the record of the run, of each task, of each attempt.
+
+What lives here: :class:`PipelineRun` and its parts; they decode what an attempt produced when somebody asks. What may
+not: anything that happens while a run is going on. A run holds the outcomes as the executor gave them, so recording a
+task costs the engine one list store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from . import mermaid
+from .errors import OrchestrationError, PayloadError, RunCancelledError, RunFailedError
+from .interfaces import OutcomeStatus
+from .machine.states import RunState, TaskState
+from .payload.codec import DecodeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from typing import Any
+
+    from .dag.dag import Dag
+    from .interfaces import Outcome
+    from .machine.states import SkipCause
+
+_ATTEMPT_STATUS = {
+    OutcomeStatus.SUCCESS: "SUCCESS",
+    OutcomeStatus.FAILED: "FAILED",
+    OutcomeStatus.SKIPPED: "SKIPPED",
+    OutcomeStatus.RETRY: "RETRY",
+    OutcomeStatus.TIMED_OUT: "TIMED_OUT",
+    OutcomeStatus.CANCELLED: "CANCELLED",
+    OutcomeStatus.LOST: "LOST",
+}
+
+
+class AttemptRecord(NamedTuple):
+    """One attempt of one task.
+
+    Attributes:
+        number: 1 is the first.
+        status: ``"SUCCESS"``, ``"FAILED"``, ``"SKIPPED"``, ``"RETRY"`` (asked for), ``"TIMED_OUT"``, ``"CANCELLED"`` or
+            ``"LOST"``.
+        worker_pid: Process that ran it, or None if not known.
+        wall_s: Duration in seconds, or None if not known.
+        cpu_s: CPU seconds of its process (thread executor: of its thread), or None if not known.
+        peak_memory_bytes: Peak resident memory, or None if not known.
+        peak_is_exact: False if the peak is the process's high-water mark and not this attempt's own.
+        bytes_in: Size of the inputs that came with the attempt, encoded.
+        bytes_out: Size of the result, encoded; 0 where nothing was encoded.
+        error: What went wrong, or None.
+    """
+
+    number: int
+    status: str
+    worker_pid: int | None
+    wall_s: float | None
+    cpu_s: float | None
+    peak_memory_bytes: int | None
+    peak_is_exact: bool
+    bytes_in: int
+    bytes_out: int
+    error: OrchestrationError | None
+
+
+class TaskRun(NamedTuple):
+    """One task in one run.
+
+    Attributes:
+        name: The task's name.
+        status: Its final state.
+        attempts: All attempts that started, in order.
+        error: What went wrong in the last attempt, or None.
+        skip_cause: Why it was skipped, or None.
+    """
+
+    name: str
+    status: TaskState
+    attempts: tuple[AttemptRecord, ...]
+    error: OrchestrationError | None
+    skip_cause: SkipCause | None
+
+
+class RunData:
+    """The facts of one run, indexed by task; filled by the engine, read by :class:`PipelineRun`.
+
+    Attributes:
+        outcomes: The latest outcome of each task, or None.
+        earlier: Outcomes of earlier attempts of tasks that had more than one.
+        states: State of each task.
+        skip_causes: Why a task was skipped.
+        notes: What else is to be said of a task's end.
+        stories: What happened to a task, in words, for ``explain``.
+        released: Tasks whose value is no longer kept.
+    """
+
+    __slots__ = (
+        "dag",
+        "duration_s",
+        "earlier",
+        "notes",
+        "outcomes",
+        "pipeline_name",
+        "released",
+        "run_id",
+        "skip_causes",
+        "started_at",
+        "states",
+        "status",
+        "stories",
+    )
+
+    def __init__(self, run_id: str, pipeline_name: str, dag: Dag, started_at: datetime) -> None:
+        self.run_id = run_id
+        self.pipeline_name = pipeline_name
+        self.dag = dag
+        self.started_at = started_at
+        self.duration_s = 0.0
+        self.status = RunState.RUNNING
+        self.outcomes: list[Outcome | None] = [None] * len(dag.names)
+        self.earlier: dict[int, list[Outcome]] = {}
+        self.states: Sequence[TaskState] = ()
+        self.skip_causes: dict[int, SkipCause] = {}
+        self.notes: dict[int, str] = {}
+        self.stories: dict[int, list[str]] = {}
+        self.released: set[int] = set()
+
+
+class PipelineRun(Mapping[str, object]):
+    """What a run did: a mapping from task name to return value of each task that succeeded.
+
+    A value is unpickled when it is first read; reading it again gives the same object, also after the worker pool is
+    closed. A run can be pickled; it then carries all its values.
+
+    Attributes:
+        run_id: Unique text.
+        status: SUCCESS if no task failed, FAILED if one did, CANCELLED if the run was stopped.
+        started_at: When it started (aware, UTC).
+        duration_s: Seconds from start to end.
+        tasks: Record of each task by name, in order of declaration.
+        failures: What went wrong, by name of the failed task, in order of declaration.
+
+    Example::
+
+        run = pipeline.run(executor="process")
+        run["transform"]                 # [2, 4, 6]
+        run.tasks["transform"].attempts[0].wall_s
+        run.raise_for_failure()
+    """
+
+    def __init__(self, data: RunData) -> None:
+        self._data = data
+        self._values: dict[str, object] = {}
+        self._errors: dict[tuple[int, int], OrchestrationError] = {}
+
+    @property
+    def run_id(self) -> str:
+        return self._data.run_id
+
+    @property
+    def pipeline_name(self) -> str:
+        return self._data.pipeline_name
+
+    @property
+    def status(self) -> RunState:
+        return self._data.status
+
+    @property
+    def started_at(self) -> datetime:
+        return self._data.started_at
+
+    @property
+    def duration_s(self) -> float:
+        return self._data.duration_s
+
+    def __getitem__(self, name: str) -> object:
+        if name in self._values:
+            return self._values[name]
+        task = self._index_of(name)
+        if not self._has_value(task):
+            raise KeyError(self._why_no_value(task))
+        outcome = self._data.outcomes[task]
+        assert outcome is not None
+        try:
+            value = outcome.load()
+        except DecodeError as error:
+            raise PayloadError(
+                f"the result of task {name!r} cannot be unpickled: {error.reason}", task=name, stage="result_unpickle"
+            ) from error
+        # setdefault: two threads that read at once get the same object.
+        return self._values.setdefault(name, value)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for task, name in enumerate(self._data.dag.names) if self._has_value(task))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        task = self._data.dag.index.get(name) if isinstance(name, str) else None
+        return task is not None and self._has_value(task)
+
+    def __repr__(self) -> str:
+        data = self._data
+        return f"<PipelineRun {data.pipeline_name!r} {data.status}: {len(data.dag.names)} tasks, {data.duration_s:.3f} s>"
+
+    def _has_value(self, task: int) -> bool:
+        return self._data.states[task] is TaskState.SUCCESS and task not in self._data.released
+
+    def _index_of(self, name: str) -> int:
+        try:
+            return self._data.dag.index[name]
+        except KeyError:
+            raise KeyError(f"the pipeline has no task {name!r}") from None
+
+    def _why_no_value(self, task: int) -> str:
+        name, state = self._data.dag.names[task], self._data.states[task]
+        if task in self._data.released:
+            return f"the result of task {name!r} was released when its readers had finished: see run(keep_results=...)"
+        return f"task {name!r} has no result: it ended {state}"
+
+    @property
+    def tasks(self) -> Mapping[str, TaskRun]:
+        return _TaskRuns(self)
+
+    @property
+    def failures(self) -> dict[str, OrchestrationError]:
+        names = self._data.dag.names
+        errors = {names[task]: self._error(task) for task in self._tasks_in(TaskState.FAILED)}
+        return {name: error for name, error in errors.items() if error is not None}
+
+    def _tasks_in(self, state: TaskState) -> Iterator[int]:
+        return (task for task, each in enumerate(self._data.states) if each is state)
+
+    def state_of(self, name: str) -> TaskState:
+        """State of one task; cheaper than ``tasks[name].status``."""
+        return self._data.states[self._index_of(name)]
+
+    def task_run(self, name: str) -> TaskRun:
+        """Record of one task.
+
+        Raises:
+            KeyError: The pipeline has no such task.
+        """
+        data, task = self._data, self._index_of(name)
+        attempts = tuple(self._attempt(task, number) for number in range(1, self._attempt_count(task) + 1))
+        return TaskRun(name, data.states[task], attempts, self._error(task), data.skip_causes.get(task))
+
+    def _attempt_count(self, task: int) -> int:
+        return len(self._data.earlier.get(task, ())) + (self._data.outcomes[task] is not None)
+
+    def _outcome(self, task: int, number: int) -> Outcome:
+        earlier = self._data.earlier.get(task, ())
+        outcome = earlier[number - 1] if number <= len(earlier) else self._data.outcomes[task]
+        assert outcome is not None
+        return outcome
+
+    def _attempt(self, task: int, number: int) -> AttemptRecord:
+        outcome = self._outcome(task, number)
+        stats, error = outcome.stats, self._attempt_error(task, number)
+        status = _ATTEMPT_STATUS[outcome.status]
+        if stats is None:
+            return AttemptRecord(number, status, None, None, None, None, False, 0, 0, error)
+        return AttemptRecord(
+            number,
+            status,
+            stats.pid,
+            stats.wall_s,
+            stats.cpu_s,
+            stats.peak_memory_bytes,
+            stats.peak_is_exact,
+            stats.bytes_in,
+            stats.bytes_out,
+            error,
+        )
+
+    def _error(self, task: int) -> OrchestrationError | None:
+        count = self._attempt_count(task)
+        return self._attempt_error(task, count) if count else None
+
+    def _attempt_error(self, task: int, number: int) -> OrchestrationError | None:
+        outcome = self._outcome(task, number)
+        if outcome.failure is None or outcome.status in (OutcomeStatus.SKIPPED, OutcomeStatus.CANCELLED):
+            return None
+        key = (task, number)
+        if key not in self._errors:
+            self._errors[key] = outcome.failure.to_error(task=self._data.dag.names[task], attempt=number)
+        return self._errors[key]
+
+    def raise_for_failure(self) -> None:
+        """Raise if the run did not succeed.
+
+        Raises:
+            RunFailedError: A task failed; holds all errors in order of declaration.
+            RunCancelledError: The run was stopped.
+        """
+        if self.status is RunState.CANCELLED:
+            cancelled = sum(1 for _ in self._tasks_in(TaskState.CANCELLED))
+            raise RunCancelledError(
+                f"run of pipeline {self.pipeline_name!r} was stopped; {cancelled} tasks had not ended", run=self
+            )
+        failures = self.failures
+        if failures:
+            names = ", ".join(failures)
+            raise RunFailedError(f"pipeline {self.pipeline_name!r}: failed: {names}", [*failures.values()], run=self)
+
+    def explain(self, name: str) -> str:
+        """Why a task ran, waited, was retried or skipped, in words.
+
+        Raises:
+            KeyError: The pipeline has no such task.
+
+        Example::
+
+            >>> print(run.explain("load"))
+            load: SKIPPED (UPSTREAM_FAILED)
+              rule all_success over: extract FAILED
+        """
+        data, task = self._data, self._index_of(name)
+        cause = data.skip_causes.get(task)
+        lines = [f"{name}: {data.states[task]}" + (f" ({cause})" if cause else "")]
+        upstreams = ", ".join(f"{data.dag.names[i]} {data.states[i]}" for i in data.dag.upstreams[task])
+        lines.append(f"  rule {data.dag.rules[task]} over: {upstreams}" if upstreams else "  has no upstream tasks")
+        for number in range(1, self._attempt_count(task) + 1):
+            record = self._attempt(task, number)
+            took = "" if record.wall_s is None else f" after {record.wall_s:.3f} s"
+            lines.append(f"  attempt {number}: {record.status}{took}" + (f": {record.error}" if record.error else ""))
+        lines += [f"  {line}" for line in data.stories.get(task, ())]
+        return "\n".join(lines)
+
+    def visualize(self, path: str | None = None) -> str:
+        """The graph as Mermaid text, nodes coloured by state; also written to ``path`` if given."""
+        return mermaid.save(mermaid.render(self._data.dag, self._data.states), path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._plain_data(), dict(self))
+
+    def _plain_data(self) -> dict[str, Any]:
+        data = self._data
+        plain = {name: getattr(data, name) for name in RunData.__slots__}
+        every = range(len(data.dag.names))
+        plain["outcomes"] = [None if data.outcomes[i] is None else self._plain(i, self._attempt_count(i)) for i in every]
+        plain["earlier"] = {
+            task: [self._plain(task, number) for number in range(1, len(earlier) + 1)]
+            for task, earlier in data.earlier.items()
+        }
+        return plain
+
+    def _plain(self, task: int, number: int) -> _PlainOutcome:
+        outcome = self._outcome(task, number)
+        return _PlainOutcome(outcome.status, outcome.stats, outcome.failure)
+
+
+class _TaskRuns(Mapping[str, TaskRun]):
+    """``PipelineRun.tasks``: records are made when they are read."""
+
+    def __init__(self, run: PipelineRun) -> None:
+        self._run = run
+
+    def __getitem__(self, name: str) -> TaskRun:
+        return self._run.task_run(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._run._data.dag.names)
+
+    def __len__(self) -> int:
+        return len(self._run._data.dag.names)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{name!r}: {self[name].status}' for name in self)}}}"
+
+
+class _PlainOutcome(NamedTuple):
+    """An outcome of a pickled run: its value, if any, is already in the run."""
+
+    status: int
+    stats: Any
+    failure: Any
+    retryable: bool = False
+    retry_delay_s: float | None = None
+    abandoned: bool = False
+
+    def load(self) -> object:
+        raise DecodeError("the value was not pickled with the run")
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def _restore(plain: dict[str, Any], values: dict[str, object]) -> PipelineRun:
+    data = RunData(plain["run_id"], plain["pipeline_name"], plain["dag"], plain["started_at"])
+    for name, value in plain.items():
+        setattr(data, name, value)
+    run = PipelineRun(data)
+    run._values.update(values)
+    return run

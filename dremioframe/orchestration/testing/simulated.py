@@ -1,0 +1,222 @@
+"""An executor without processes on a clock without waiting.
+
+Everything above it is the real thing: machine, coordinator, timers, results, records. A wait jumps to the next moment at
+which something happens. What happens at the same moment happens in an order shaken by the seed, so that nobody comes to
+rely on one; the same seed gives the same run.
+
+What lives here: virtual time and simulated workers. What may not: knowledge of the DAG.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from random import Random
+
+from ..attempt import LocalOutcome, judge
+from ..errors import DefinitionError, RunCancelledError, TaskTimeoutError, WorkerLostError
+from ..executors.local import run_here
+from ..interfaces import AttemptStats, OutcomeStatus, StopReason, Turn
+from ..payload.failure import Failure
+from .behaviour import FOREVER, Behaviour, call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..interfaces import Inputs, Outcome, Plan
+
+    Script = Mapping[str, Behaviour | Sequence[Behaviour]] | Callable[[str, int], Behaviour]
+
+
+class SimulatedExecutor:
+    """Runs pipelines on a virtual clock with scripted behaviour.
+
+    Args:
+        workers: How many attempts run at once.
+        script: Per task name a behaviour, or one for each dispatch (the last one repeats); or a function
+            ``(name, dispatch) -> Behaviour`` with dispatch 1, 2, ... Tasks not in it run their own action.
+        seed: Order of what happens at the same moment, and how long stopped attempts take to die.
+        kill_grace_s: Longest time a stopped attempt takes to die, virtual seconds.
+
+    Example::
+
+        executor = SimulatedExecutor(workers=2, script={"extract": [fail(after_s=5), succeed([1, 2])]})
+        run = pipeline.run(executor=executor)
+        executor.now_s          # virtual seconds that have passed
+        executor.trace          # [(0.0, "submitted", "extract", 1), (5.0, "ended", "extract", 1), ...]
+    """
+
+    name = "simulated"
+
+    def __init__(
+        self, workers: int = 1, script: Script | None = None, *, seed: int = 0, kill_grace_s: float = 2.0
+    ) -> None:
+        if workers < 1:
+            raise DefinitionError(f"workers must be at least 1, not {workers!r}")
+        self.workers = workers
+        self.now_s = 0.0
+        self.trace: list[tuple[float, str, str, int]] = []
+        self._script: Script = {} if script is None else script
+        self._random = Random(seed)
+        self._grace_s = kill_grace_s
+        self._appointments: list[tuple[float, int, Callable[[], object]]] = []
+
+    def at(self, when_s: float, action: Callable[[], object]) -> None:
+        """Call ``action`` when the virtual clock reaches ``when_s``, e.g. to cancel the run."""
+        heappush(self._appointments, (when_s, len(self._appointments), action))
+
+    def open(self, plan: Plan, inputs: Inputs) -> SimulatedSession:
+        """Begin one run; see :class:`~..interfaces.Executor`."""
+        return SimulatedSession(self, plan, inputs)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def behaviour(self, name: str, dispatch: int) -> Behaviour:
+        """What the given dispatch of the named task does."""
+        if callable(self._script):
+            return self._script(name, dispatch)
+        scripted = self._script.get(name, call())
+        if isinstance(scripted, Behaviour):
+            return scripted
+        return scripted[min(dispatch, len(scripted)) - 1]
+
+
+class _Running:
+    """One attempt on a simulated worker."""
+
+    __slots__ = ("attempt", "behaviour", "end_s", "overdue_s", "reason", "started_s", "task")
+
+    def __init__(self, task: int, attempt: int, behaviour: Behaviour, started_s: float, timeout_s: float | None) -> None:
+        self.task = task
+        self.attempt = attempt
+        self.behaviour = behaviour
+        self.started_s = started_s
+        self.end_s = started_s + behaviour.after_s
+        self.overdue_s = FOREVER if timeout_s is None or behaviour.kind == "never_start" else started_s + timeout_s
+        self.reason: int | None = None
+
+
+class SimulatedSession:
+    """One run; see :class:`~..interfaces.Session`."""
+
+    def __init__(self, executor: SimulatedExecutor, plan: Plan, inputs: Inputs) -> None:
+        self._executor = executor
+        self._plan = plan
+        self._inputs = inputs
+        self._running: dict[tuple[int, int], _Running] = {}
+        self._dispatches: dict[int, int] = {}
+        self._woken = False
+        self._workers = min(executor.workers, plan.max_workers or executor.workers)
+
+    def now(self) -> float:
+        return self._executor.now_s
+
+    def room(self) -> int:
+        return self._workers - len(self._running)
+
+    def submit(self, attempts: Sequence[tuple[int, int]]) -> None:
+        for task, attempt in attempts:
+            dispatch = self._dispatches[task] = self._dispatches.get(task, 0) + 1
+            definition = self._plan.tasks[task]
+            behaviour = self._executor.behaviour(definition.name, dispatch)
+            self._running[task, attempt] = _Running(task, attempt, behaviour, self.now(), definition.timeout)
+            self._note("submitted", task, attempt)
+
+    def _note(self, what: str, task: int, attempt: int) -> None:
+        self._executor.trace.append((self.now(), what, self._plan.tasks[task].name, attempt))
+
+    def stop(self, task: int, attempt: int, reason: int) -> None:
+        running = self._running.get((task, attempt))
+        if running is None or running.reason is not None:
+            return
+        if running.behaviour.kind == "never_start":
+            running.end_s = self.now()
+            return
+        running.reason = reason
+        running.overdue_s = FOREVER
+        running.end_s = self.now() + self._executor._random.random() * self._executor._grace_s
+
+    def kill(self) -> None:
+        for running in self._running.values():
+            running.reason = StopReason.CANCEL if running.reason is None else running.reason
+            running.end_s, running.overdue_s = self.now(), FOREVER
+
+    def wait(self, timeout_s: float | None) -> Turn:
+        if self._woken:
+            self._woken = False
+            return Turn([], [], [])
+        limit_s = FOREVER if timeout_s is None else self.now() + timeout_s
+        moments = [min(running.end_s, running.overdue_s) for running in self._running.values()]
+        appointments = self._executor._appointments
+        if appointments:
+            moments.append(appointments[0][0])
+        moment_s = min([limit_s, *moments])
+        if moment_s == FOREVER:
+            names = [self._plan.tasks[running.task].name for running in self._running.values()]
+            raise RuntimeError(f"the simulated run waits for ever for {names}: nothing will happen any more")
+        self._executor.now_s = max(self.now(), moment_s)
+        while appointments and appointments[0][0] <= self.now():
+            heappop(appointments)[2]()
+        self._woken = False
+        return self._turn()
+
+    def _turn(self) -> Turn:
+        """Everything that happens now, shaken."""
+        now_s = self.now()
+        due = [running for running in self._running.values() if min(running.end_s, running.overdue_s) <= now_s]
+        self._executor._random.shuffle(due)
+        turn = Turn([], [], [])
+        for running in due:
+            key = (running.task, running.attempt)
+            if running.end_s > now_s:
+                running.overdue_s = FOREVER
+                turn.overdue.append(key)
+                continue
+            del self._running[key]
+            if running.behaviour.kind == "never_start" and running.reason is None:
+                turn.returned.append(key)
+                self._note("returned", *key)
+            else:
+                turn.ended.append((*key, self._outcome(running)))
+                self._note("ended", *key)
+        return turn
+
+    def _outcome(self, running: _Running) -> Outcome:
+        definition = self._plan.tasks[running.task]
+        where = f"task {definition.name!r}, attempt {running.attempt}"
+        behaviour = running.behaviour
+        if running.reason == StopReason.TIMEOUT:
+            limit_s = definition.timeout or 0.0
+            error = TaskTimeoutError(f"{where}: ran longer than its timeout of {limit_s:g} s", timeout_s=limit_s)
+            return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error))
+        if running.reason == StopReason.CANCEL:
+            stopped = RunCancelledError(f"{where}: ended because the run was stopped")
+            return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(stopped))
+        if behaviour.kind == "lose":
+            lost = WorkerLostError(f"{where}: its worker was killed by SIGKILL (simulated)", signal=9)
+            return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(lost))
+        if behaviour.kind == "call":
+            return run_here(self._plan, self._inputs, running.task, running.attempt)
+        stats = AttemptStats(0, running.started_s, self.now() - running.started_s, 0.0, None, False, 0, 0)
+        if behaviour.error is not None:
+            return LocalOutcome.of(judge(behaviour.error, definition.retry_on), stats)
+        return LocalOutcome(OutcomeStatus.SUCCESS, behaviour.value, stats=stats)
+
+    def wake(self) -> None:
+        self._woken = True
+
+    def interrupt(self) -> bool:
+        self.wake()
+        return False
+
+    def is_running(self, task: int, attempt: int) -> bool:
+        return False
+
+    def started_at(self, task: int, attempt: int) -> float | None:
+        running = self._running.get((task, attempt))
+        return None if running is None else running.started_s
+
+    def close(self) -> list[str]:
+        self._running.clear()
+        return []
