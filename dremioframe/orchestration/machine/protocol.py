@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StopReason:
-    """Why an attempt is to be stopped; the same small integers as ``interfaces.StopReason``."""
+    """Why an attempt is to be stopped; small integers, because executors pass them on."""
 
     TIMEOUT = 0
     CANCEL = 1
