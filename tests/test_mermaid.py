@@ -17,7 +17,7 @@ import pytest
 
 from dremioframe.orchestration.dag.dag import Dag
 from dremioframe.orchestration.machine.states import TaskState
-from dremioframe.orchestration.mermaid import render
+from dremioframe.orchestration.mermaid import render, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -171,7 +171,7 @@ def _random_name(chance: random.Random) -> str:
 def test_states_become_classes(parse: Parser) -> None:
     names = ["end", "b", "c d", "class", "e", '"']
     dag = Dag(names, [(), (0,), (0,), (), (3,), ()])
-    states = dict(enumerate(TaskState))
+    states = list(TaskState)
     (answer,) = parse([render(dag, states)])
     _assert_understood(dag, answer)
     classes = [answer["nodes"].get(name, answer["nodes"].get(f"_{i}"))[1] for i, name in enumerate(names)]
@@ -204,11 +204,17 @@ def test_empty_graph() -> None:
 
 
 def test_each_state_has_a_colour_and_only_used_ones_are_defined() -> None:
-    chart = render(_chain(["a", "b", "c"]), {0: TaskState.SUCCESS, 2: TaskState.SUCCESS})
+    chart = render(_chain(["a", "b", "c"]), [TaskState.SUCCESS, TaskState.FAILED, TaskState.SUCCESS])
     assert "class a,c success" in chart
-    assert chart.count("classDef") == 1
-    everything = render(_chain(list("abcdef")), dict(enumerate(TaskState)))
+    assert chart.count("classDef") == 2
+    everything = render(_chain(list("abcdef")), list(TaskState))
     assert everything.count("classDef") == len(TaskState)
+
+
+def test_save(tmp_path: Path) -> None:
+    chart = render(_chain(["a", "straße ; x"]))
+    assert save(chart, tmp_path / "chart.mermaid") == save(chart, None) == chart
+    assert (tmp_path / "chart.mermaid").read_bytes() == chart.encode()
 
 
 @pytest.mark.parametrize("name", ODD, ids=lambda name: ascii(name)[:30])

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .context import Context
     from .dag.trigger_rules import TriggerRule
+    from .engine.handle import RunHandle
     from .errors import (
         DefinitionError,
         ExecutorClosedError,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from .executors.process import ProcessExecutor
     from .executors.thread import ThreadExecutor
     from .machine.states import RunState, SkipCause, TaskState
-    from .pipeline import Pipeline, RunHandle
+    from .pipeline import Pipeline
     from .records import AttemptRecord, PipelineRun, TaskRun
     from .schedule import ScheduleHandle, schedule_pipeline
 
@@ -99,11 +100,12 @@ _HOMES = {
         "WorkerLostError",
         "WorkerStartError",
     ),
+    ".engine.handle": ("RunHandle",),
     ".executors.inline": ("InlineExecutor",),
     ".executors.process": ("ProcessExecutor",),
     ".executors.thread": ("ThreadExecutor",),
     ".machine.states": ("RunState", "SkipCause", "TaskState"),
-    ".pipeline": ("Pipeline", "RunHandle"),
+    ".pipeline": ("Pipeline",),
     ".records": ("AttemptRecord", "PipelineRun", "TaskRun"),
     ".schedule": ("ScheduleHandle", "schedule_pipeline"),
 }

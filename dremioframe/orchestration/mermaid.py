@@ -15,7 +15,8 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
+    from os import PathLike
 
     from .dag.dag import Dag
     from .machine.states import TaskState
@@ -46,14 +47,14 @@ _COLOURS = {
 }
 
 
-def render(dag: Dag, states: Mapping[int, TaskState] | None = None) -> str:
+def render(dag: Dag, states: Sequence[TaskState] | None = None) -> str:
     """The graph as a Mermaid flowchart, ``graph TD``, with one line per edge.
 
     Mermaid itself draws no more than 500 edges unless the page that shows the chart raises ``maxEdges``.
 
     Args:
         dag: The graph.
-        states: States by task; with them, every task named there is coloured.
+        states: The state of each task; with them, nodes are coloured.
 
     Returns:
         Text that ends with a newline.
@@ -76,6 +77,17 @@ def render(dag: Dag, states: Mapping[int, TaskState] | None = None) -> str:
     if states:
         lines += _colours(ids, states)
     return "\n    ".join(lines) + "\n"
+
+
+def save(chart: str, path: str | PathLike[str] | None) -> str:
+    """Write ``chart`` to ``path``, if there is one, as UTF-8; returns the chart.
+
+    Example: ``save(render(dag), "pipeline.mermaid")``.
+    """
+    if path is not None:
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.write(chart)
+    return chart
 
 
 def _node_id(task: int, name: str) -> str:
@@ -106,10 +118,10 @@ def _reference(match: re.Match[str]) -> str:
     return f"#{160 if character == ' ' else ord(character)};"  # HTML keeps only non-breaking spaces
 
 
-def _colours(ids: list[str], states: Mapping[int, TaskState]) -> Iterable[str]:
+def _colours(ids: list[str], states: Sequence[TaskState]) -> Iterable[str]:
     members: dict[str, list[str]] = {}
-    for task, state in states.items():
-        members.setdefault(state.value, []).append(ids[task])
+    for identity, state in zip(ids, states, strict=True):
+        members.setdefault(state.value, []).append(identity)
     for name, colour in _COLOURS.items():
         if name in members:
             yield f"classDef {name.lower()} {colour}"
