@@ -53,8 +53,8 @@ class RetryPolicy(_Fields):
         if type(retries) is not int or retries < 0:
             raise ValueError(f"retries must be a whole number, 0 or more, not {retries!r}")
         _require_number("retry_delay", delay_s)
-        _require_number("retry_backoff", backoff)
-        _require_number("retry_max_delay", max_delay_s, may_be_infinite=True)
+        _require_number("retry_backoff", backoff, may_be_zero=False)
+        _require_number("retry_max_delay", max_delay_s)
         _require_number("retry_jitter", jitter)
         return super().__new__(cls, retries, delay_s, backoff, max_delay_s, jitter)
 
@@ -84,10 +84,12 @@ def clamp_delay_s(delay_s: float) -> float:
     return min(delay_s, LONGEST_DELAY_S) if delay_s > 0.0 else 0.0
 
 
-def _require_number(option: str, value: float, *, may_be_infinite: bool = False) -> None:
+def _require_number(option: str, value: float, *, may_be_zero: bool = True) -> None:
     is_number = type(value) is int or isinstance(value, float)  # a bool is no number here
-    if not is_number or not value >= 0 or not (may_be_infinite or isfinite(value)):
-        raise ValueError(f"{option} must be a {'' if may_be_infinite else 'finite '}number, 0 or more, not {value!r}")
+    if not is_number or not isfinite(value) or value < 0 or not (value or may_be_zero):
+        raise ValueError(
+            f"{option} must be a finite number, {'0 or more' if may_be_zero else 'above 0'}, not {value!r}"
+        )
 
 
 #: The policy of most tasks, shared.
