@@ -33,10 +33,12 @@ def count(task: str, option: str, value: object) -> int:
 
 def whole(task: str, option: str, value: object) -> int:
     """A whole number; NumPy's count too, ``True`` does not."""
-    index = getattr(type(value), "__index__", None)
-    if index is None or _is_bool(value):
-        _refuse(task, option, value, "a whole number")
-    return int(index(value))
+    try:
+        if not _is_bool(value):
+            return value.__index__()  # type: ignore[attr-defined, no-any-return]  # asking is finding out
+    except (AttributeError, TypeError):
+        pass
+    return _refuse(task, option, value, "a whole number")
 
 
 def seconds(task: str, option: str, value: object) -> float:

@@ -1,0 +1,593 @@
+"""Declarations: what a task accepts, what it refuses, its edges, and running it alone."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import math
+import operator
+import pickle
+import sys
+import time
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from dremioframe.orchestration import (
+    DefinitionError,
+    FailTask,
+    OrchestrationError,
+    RetryTask,
+    SkipTask,
+    Task,
+    TaskTimeoutError,
+)
+from dremioframe.orchestration.context import running_task
+from dremioframe.orchestration.dag.trigger_rules import TriggerRule
+from dremioframe.orchestration.machine.states import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def act() -> int:
+    return 1
+
+
+def once(**options: Any) -> Task:
+    return Task("t", act, **options)
+
+
+# --------------------------------------------------------------------------------------------------------- declaration
+
+
+def test_defaults() -> None:
+    task = once()
+    assert (task.args, task.kwargs, task.retries, task.retry_delay) == ((), {}, 0, 1.0)
+    assert (task.retry_backoff, task.retry_max_delay, task.retry_jitter) == (2.0, 300.0, 0.1)
+    assert (task.retry_on, task.timeout, task.priority, task.on_kill) == (Exception, None, 0, None)
+    assert task.trigger_rule == TriggerRule.ALL_SUCCESS
+    assert task.status == "PENDING"
+    assert repr(task) == "<Task 't'>"
+
+
+def test_the_first_seven_may_be_positional_and_no_more() -> None:
+    task = Task("t", max, (1, 2), {"default": 3}, 4, 5, "all_done")
+    assert (task.args, task.kwargs, task.retries, task.retry_delay) == ((1, 2), {"default": 3}, 4, 5.0)
+    assert task.trigger_rule is TriggerRule.ALL_DONE
+    with pytest.raises(TypeError):
+        Task("t", act, (), None, 0, 1.0, "all_done", 2.0)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["cpus", "resources", "memory_limit", "executor", "retrys"])
+def test_options_that_do_not_exist_are_refused_by_name(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        once(**{name: 1})
+
+
+@pytest.mark.parametrize("name", ["", " ", "a" * 1_000_000, "\0", "\n", "\N{PILE OF POO}", "../x", "\ud800"])
+def test_d14_every_text_is_a_name(name: str) -> None:
+    assert Task(name, act).name == name
+    repr(Task(name, act))
+
+
+@pytest.mark.parametrize("name", [None, 1, b"t", ("t",), act])
+def test_other_things_are_no_names(name: Any) -> None:
+    with pytest.raises(DefinitionError, match="name must be a string"):
+        Task(name, act)
+
+
+def test_a_text_subclass_becomes_plain_text() -> None:
+    assert type(Task(TaskState.SUCCESS, act).name) is str
+
+
+_NO_NUMBERS = [True, False, "1", b"1", None, timedelta(seconds=1), 1j, [1], np.array([1, 2]), np.bool_(1)]
+_NAN, _INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("retries", value) for value in [-1, 1.0, 0.5, _NAN, _INF, *_NO_NUMBERS]],
+        *[("priority", value) for value in [1.0, _NAN, *_NO_NUMBERS]],
+        *[("timeout", value) for value in [0, -1, 0.0, _NAN, _INF, -_INF, 10**400, *_NO_NUMBERS] if value is not None],
+        *[("retry_delay", value) for value in [-1, -0.1, _NAN, _INF, 10**400, Decimal("sNaN"), *_NO_NUMBERS]],
+        *[("retry_max_delay", value) for value in [-1, _NAN, 10**400, *_NO_NUMBERS]],
+        *[("retry_backoff", value) for value in [0, -1, _NAN, _INF, *_NO_NUMBERS]],
+        *[("retry_jitter", value) for value in [-0.1, _NAN, _INF, *_NO_NUMBERS]],
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a11_r11_bad_numbers_name_task_and_option(option: str, value: Any) -> None:
+    with pytest.raises(DefinitionError, match=f"task 't': {option} must be") as caught:
+        once(**{option: value})
+    assert caught.value.task == "t"
+    assert isinstance(caught.value, ValueError)
+    assert len(str(caught.value)) < 500
+
+
+def test_numbers_come_out_in_normal_form() -> None:
+    task = once(
+        retries=np.int64(3), priority=-5, timeout=np.float32(0.5), retry_delay=Decimal("0.25"), retry_backoff=1,
+        retry_max_delay=_INF, retry_jitter=0,
+    )  # fmt: skip
+    assert (type(task.retries), task.retries) == (int, 3)
+    assert (task.priority, task.timeout, task.retry_delay) == (-5, 0.5, 0.25)
+    assert (task.retry_backoff, task.retry_max_delay, task.retry_jitter) == (1.0, _INF, 0.0)
+    assert type(task.retry_delay) is type(task.timeout) is type(task.retry_backoff) is float
+
+
+@pytest.mark.parametrize("rule", list(TriggerRule))
+def test_rules_by_name_and_by_member(rule: TriggerRule) -> None:
+    assert once(trigger_rule=rule.value).trigger_rule == once(trigger_rule=rule).trigger_rule == rule
+
+
+@pytest.mark.parametrize("rule", ["ALL_DONE", "all", "", None, 1, ["all_done"]])
+def test_unknown_rules(rule: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"task 't': unknown trigger_rule .* known are .*all_success.*always"):
+        once(trigger_rule=rule)
+
+
+@pytest.mark.parametrize(
+    "value", [ValueError, KeyboardInterrupt, (OSError, ValueError), (), callable, lambda error: True]
+)
+def test_retry_on(value: Any) -> None:
+    assert once(retry_on=value).retry_on is value
+
+
+@pytest.mark.parametrize("value", [None, "ValueError", int, (ValueError, int), [ValueError], ValueError("x"), 1])
+def test_bad_retry_on(value: Any) -> None:
+    with pytest.raises(DefinitionError, match="task 't': retry_on must be"):
+        once(retry_on=value)
+
+
+def test_on_kill() -> None:
+    assert once(on_kill=act).on_kill is act
+    with pytest.raises(DefinitionError, match="task 't': on_kill must be a function"):
+        once(on_kill="act")
+
+
+@pytest.mark.parametrize("args", ["abc", 1, None, {1}, {"a": 1}, (i for i in ())])
+def test_bad_args(args: Any) -> None:
+    with pytest.raises(DefinitionError, match="task 't': args must be"):
+        once(args=args)
+
+
+@pytest.mark.parametrize("kwargs", ["abc", 1, [("a", 1)], {1: 2}, ()])
+def test_bad_kwargs(kwargs: Any) -> None:
+    with pytest.raises(DefinitionError, match="task 't': kwargs must be"):
+        once(kwargs=kwargs)
+
+
+def test_arguments_are_copied() -> None:
+    args, kwargs = [1], {"a": 1}
+    task = Task("t", act, args, kwargs)
+    args.append(2)
+    kwargs["b"] = 2
+    assert (task.args, task.kwargs) == ((1,), {"a": 1})
+
+
+def test_a_task_is_no_argument_yet() -> None:
+    for given in ({"args": (once(),)}, {"kwargs": {"x": once()}}):
+        with pytest.raises(DefinitionError, match=r"task 'u' got task 't' as an argument; .*set_downstream"):
+            Task("u", act, **given)
+
+
+# ------------------------------------------------------------------------------------------------------------- actions
+
+
+async def coroutine() -> None: ...
+
+
+def generator() -> Any:
+    yield 1
+
+
+async def async_generator() -> Any:
+    yield 1
+
+
+class Methods:
+    async def coroutine(self) -> None: ...
+
+    def generator(self) -> Any:
+        yield 1
+
+    @classmethod
+    async def of_class(cls) -> None: ...
+
+    @staticmethod
+    async def of_none() -> None: ...
+
+
+class AsyncCallable:
+    async def __call__(self) -> None: ...
+
+
+class GeneratorCallable:
+    def __call__(self) -> Any:
+        yield 1
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        (coroutine, "async function"),
+        (generator, "generator function"),
+        (async_generator, "generator function"),
+        (functools.partial(coroutine), "async function"),
+        (functools.partial(functools.partial(generator)), "generator function"),
+        (Methods().coroutine, "async function"),
+        (Methods().generator, "generator function"),
+        (Methods.of_class, "async function"),
+        (Methods.of_none, "async function"),
+        (AsyncCallable(), "async function"),
+        (GeneratorCallable(), "generator function"),
+        (functools.partial(AsyncCallable()), "async function"),
+    ],
+)
+def test_async_and_generator_functions_are_refused(action: Any, reason: str) -> None:
+    with pytest.raises(DefinitionError, match=f"task 't': the action is an? {reason}"):
+        Task("t", action)
+
+
+@pytest.mark.parametrize("action", [None, 1, "act", object()])
+def test_what_cannot_be_called_is_refused(action: Any) -> None:
+    with pytest.raises(DefinitionError, match="task 't': action must be callable"):
+        Task("t", action)
+
+
+@pytest.mark.parametrize("action", [len, print, int, Methods, "x".upper, operator.itemgetter(0), np.sum, dict])
+def test_everything_else_that_can_be_called_is_an_action(action: Any) -> None:
+    assert Task("t", action).action is action
+
+
+# ------------------------------------------------------------------------------------------------------- takes context
+
+
+class Taker:
+    def method(self, context: Any = None) -> Any:
+        return context
+
+    @classmethod
+    def of_class(cls, context: Any) -> Any:
+        return context
+
+    @staticmethod
+    def of_none(*, context: Any) -> Any:
+        return context
+
+    def __call__(self, a: int = 1, context: Any = None) -> Any:
+        return context
+
+
+class Made:
+    def __init__(self, context: Any = None) -> None:
+        self.context = context
+
+
+class Stated:
+    """A signature of its own, as C extensions and some decorators have it."""
+
+    def __init__(self, signature: Any) -> None:
+        self.__signature__ = signature
+
+    __call__ = len
+
+
+def loud(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def deaf(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper() -> Any:
+        return function(None)
+
+    return wrapper
+
+
+def takes(context: Any = None) -> Any:
+    return context
+
+
+def takes_last(a: int = 1, b: int = 2, context: Any = None) -> Any:
+    return context
+
+
+@pytest.mark.parametrize(
+    ("expected", "action", "options"),
+    [
+        (True, takes, {}),
+        (True, lambda context: context, {}),
+        (True, lambda *, context: context, {}),
+        (True, lambda *args, context=None: context, {"args": (1, 2, 3)}),
+        (True, takes_last, {"args": (1, 2)}),
+        (False, takes_last, {"args": (1, 2, 3)}),
+        (False, takes, {"args": (1,)}),
+        (False, takes, {"kwargs": {"context": 1}}),
+        (True, takes_last, {"kwargs": {"a": 1}}),
+        (False, lambda **kwargs: kwargs, {}),
+        (False, lambda *args: args, {}),
+        (False, lambda *context: context, {}),
+        (False, lambda **context: context, {}),
+        (False, lambda context, /: context, {"args": (1,)}),
+        (False, lambda context=None, /: context, {}),
+        (False, lambda a, context=None, /, b=1: context, {"args": (1,)}),
+        (False, lambda: lambda context: context, {}),
+        (False, act, {}),
+        (True, functools.partial(takes), {}),
+        (True, functools.partial(takes_last, 1, 2), {}),
+        (False, functools.partial(takes_last, 1, 2, 3), {}),
+        (False, functools.partial(takes_last, 1), {"args": (2, 3)}),
+        (False, functools.partial(takes, context=1), {}),
+        (False, functools.partial(functools.partial(takes, context=1)), {}),
+        (True, functools.partial(takes_last, b=1), {}),
+        (True, Taker().method, {}),
+        (False, Taker().method, {"args": (1,)}),
+        (True, Taker.of_class, {}),
+        (True, Taker.of_none, {}),
+        (True, Taker(), {}),
+        (True, Taker(), {"args": (1,)}),
+        (False, Taker(), {"args": (1, 2)}),
+        (True, functools.partial(Taker(), 1), {}),
+        (False, functools.partial(Taker(), 1, 2), {}),
+        (True, Made, {}),
+        (False, Made, {"args": (1,)}),
+        (True, loud(takes), {}),
+        (True, loud(loud(takes)), {}),
+        (False, loud(takes), {"args": (1,)}),
+        (False, loud(act), {}),
+        (False, deaf(takes), {}),
+        (False, functools.lru_cache(act), {}),
+        (False, len, {"args": ([],)}),
+        (False, print, {}),
+        (False, dict, {}),
+        (False, "x".upper, {}),
+        (False, operator.itemgetter(0), {"args": ([1],)}),
+        (False, np.sum, {"args": ([1],)}),
+    ],
+)
+def test_takes_context(expected: bool, action: Any, options: dict[str, Any]) -> None:
+    task = Task("t", action, **options)
+    assert task.takes_context is expected
+    if action is not Made:  # and a call in that way works
+        task.run(context={})
+
+
+def test_a_circle_of_wrapped_functions_ends() -> None:
+    def around(**kwargs: Any) -> None: ...
+
+    around.__wrapped__ = around  # type: ignore[attr-defined]
+    assert not Task("t", around).takes_context
+
+
+def test_inspect_is_not_needed_for_ordinary_actions() -> None:
+    script = """
+import sys, functools
+from dremioframe.orchestration import Task
+class C:
+    def m(self, context=None): pass
+    def __call__(self, context=None): pass
+def wrapped(**kwargs): pass
+wrapped.__wrapped__ = C().m
+for action in (lambda context: 1, C().m, C(), functools.partial(C().m), wrapped):
+    assert Task("t", action).takes_context
+assert "inspect" not in sys.modules
+"""
+    import subprocess
+
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# --------------------------------------------------------------------------------------------------------------- edges
+
+
+def test_edges_are_drawn_from_either_end_and_chain() -> None:
+    a, b, c = (Task(name, act) for name in "abc")
+    assert a.set_downstream(b).set_downstream(c) is c
+    assert c.set_upstream(a) is a
+    assert (a.downstream, b.upstream, c.upstream) == ((b, c), (a,), (b, a))
+    assert (a.upstream, c.downstream) == ((), ())
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 18, 400])
+def test_d17_the_same_edge_twice_counts_once_in_order(width: int) -> None:
+    top, below = Task("top", act), [Task(str(i), act) for i in range(width)]
+    for task in [*below, *below]:
+        top.set_downstream(task)
+        task.set_upstream(top)
+    assert top.downstream == tuple(below)
+    assert all(task.upstream == (top,) for task in below)
+
+
+def test_d9_a_fan_of_a_hundred_thousand_is_linear() -> None:
+    top, below = Task("top", act), [Task(str(i), act) for i in range(100_000)]
+    started = time.process_time()
+    for task in below:
+        top.set_downstream(task)
+    assert time.process_time() - started < 5
+    assert len(top.downstream) == 100_000
+
+
+@pytest.mark.parametrize("other", [None, "b", act, ["b"], Task])
+def test_edges_lead_to_tasks(other: Any) -> None:
+    for draw in (once().set_downstream, once().set_upstream):
+        with pytest.raises(DefinitionError, match="an edge leads from task to task"):
+            draw(other)
+
+
+class Run:
+    def __init__(self, is_active: bool) -> None:
+        self.is_active = is_active
+
+    def state_of(self, name: str) -> TaskState:
+        return TaskState.RUNNING if name == "t" else TaskState.SKIPPED
+
+
+def test_d12_no_edges_while_a_run_goes_on() -> None:
+    a, b = once(), Task("b", act)
+    a._last_run = Run(is_active=True)
+    for draw in (lambda: a.set_downstream(b), lambda: a.set_upstream(b), lambda: b.set_upstream(a)):
+        with pytest.raises(DefinitionError, match="frozen while it runs"):
+            draw()
+    assert a.downstream == b.upstream == ()
+    a._last_run = Run(is_active=False)
+    assert a.set_downstream(b) is b
+
+
+def test_status_is_the_latest_runs() -> None:
+    task = once()
+    task._last_run = Run(is_active=False)
+    assert task.status == "RUNNING"
+
+
+# -------------------------------------------------------------------------------------------------------------- copies
+
+
+def test_a_pickled_task_is_its_definition_only() -> None:
+    task = Task("t", len, ([1],), {}, 2, trigger_rule="all_done", timeout=3, retry_on=(OSError,), priority=1)
+    task.set_downstream(Task("b", act))
+    task._last_run = Run(is_active=False)
+    for twin in (pickle.loads(pickle.dumps(task)), copy.copy(task), copy.deepcopy(task)):
+        assert (twin.name, twin.action, twin.args, twin.kwargs) == ("t", len, ([1],), {})
+        assert (twin.retries, twin.trigger_rule, twin.timeout) == (2, "all_done", 3.0)
+        assert (twin.retry_on, twin.priority) == ((OSError,), 1)
+        assert twin.downstream == ()
+        assert twin.status == "PENDING"
+
+
+def test_d8_a_long_chain_is_pickled_shown_and_dropped_without_recursion() -> None:
+    tasks = [Task(str(i), len, ([],)) for i in range(100_000)]
+    for up, down in itertools.pairwise(tasks):
+        up.set_downstream(down)
+    assert len(pickle.dumps(tasks[0])) < 1_000
+    repr(tasks[0])
+    tasks.clear()
+
+
+def test_a_bare_task_is_small() -> None:
+    assert sys.getsizeof(once()) < 250
+
+
+# --------------------------------------------------------------------------------------------------------------- alone
+
+
+class Flaky:
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+        self.attempts: list[int] = []
+
+    def __call__(self, context: Any) -> str:
+        self.calls += 1
+        self.attempts.append(context.attempt)
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+
+def alone(*errors: BaseException, **options: Any) -> tuple[Task, Flaky]:
+    action = Flaky(*errors)
+    return Task("t", action, retry_delay=0, **options), action
+
+
+def test_run_alone_returns_the_value() -> None:
+    assert Task("t", max, (1, 2)).run() == 2
+    assert Task("t", sorted, ([1, 2],), {"reverse": True}).run() == [2, 1]
+
+
+def test_run_alone_passes_the_context() -> None:
+    def action(context: Any) -> Any:
+        return context["x"], context.task_name, context.attempt, running_task.get()
+
+    assert Task("t", action).run(context={"x": 1}) == (1, "t", 1, "t")
+    assert running_task.get() is None
+    with pytest.raises(KeyError, match="x"):
+        Task("t", action).run()
+
+
+def test_run_alone_retries_and_then_raises_the_original() -> None:
+    first, second = ValueError("1"), ValueError("2")
+    task, action = alone(first, second, retries=2)
+    assert task.run() == "done"
+    assert action.attempts == [1, 2, 3]
+    task, action = alone(first, second, retries=1)
+    with pytest.raises(ValueError, match="2") as caught:
+        task.run()
+    assert caught.value is second
+    assert caught.value.__context__ is None  # the first attempt's error did not cause it
+
+
+@pytest.mark.parametrize("error", [SkipTask("no"), FailTask("no"), KeyboardInterrupt()])
+def test_run_alone_lets_these_out_at_once(error: BaseException) -> None:
+    task, action = alone(error, retries=5, retry_on=BaseException)
+    with pytest.raises(type(error)):
+        task.run()
+    assert action.calls == 1
+
+
+def test_run_alone_counts_what_retry_task_asks_for() -> None:
+    task, action = alone(RetryTask(), RetryTask(0.0), retries=2, retry_on=())
+    assert task.run() == "done"
+    task, action = alone(RetryTask(), RetryTask(), retries=1)
+    with pytest.raises(RetryTask):
+        task.run()
+    assert action.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "calls"),
+    [
+        (ValueError, 2),
+        ((OSError, ValueError), 2),
+        (OSError, 1),
+        (lambda error: error.args == ("x",), 2),
+        (lambda error: False, 1),
+    ],
+)
+def test_run_alone_asks_retry_on(retry_on: Any, calls: int) -> None:
+    task, action = alone(ValueError("x"), ValueError("y"), retries=1, retry_on=retry_on)
+    with pytest.raises(ValueError):
+        task.run()
+    assert action.calls == calls
+
+
+def test_run_alone_takes_a_predicate_that_raises_for_a_no() -> None:
+    task, action = alone(ValueError("x"), retries=3, retry_on=lambda error: 1 / 0)
+    with pytest.raises(ValueError) as caught:
+        task.run()
+    assert action.calls == 1
+    assert "retry_on of task 't' itself raised ZeroDivisionError" in caught.value.__notes__[0]
+
+
+def test_run_alone_waits_between_attempts() -> None:
+    task = Task("t", Flaky(ValueError(), ValueError()), retries=2, retry_delay=0.05, retry_jitter=0)
+    started = time.monotonic()
+    task.run()
+    assert time.monotonic() - started >= 0.05 + 0.10
+
+
+def test_run_alone_fails_an_attempt_over_its_time() -> None:
+    spent = iter([True, False])
+
+    def slow_once() -> str:
+        until = time.monotonic() + (0.02 if next(spent) else 0)
+        while time.monotonic() < until:
+            pass
+        return "done"
+
+    assert Task("t", slow_once, timeout=0.01, retries=1, retry_delay=0).run() == "done"
+    spent = iter([True])
+    with pytest.raises(TaskTimeoutError, match=r"task 't', attempt 1, took .* its timeout is 0.01 s") as caught:
+        Task("t", slow_once, timeout=0.01).run()
+    assert isinstance(caught.value, OrchestrationError)
+    assert caught.value.timeout_s == 0.01
