@@ -1,0 +1,215 @@
+"""``@task``: bare, with options, copies with other options, and where a factory must not be called."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import pickle
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dremioframe.orchestration import DefinitionError, NestedRunError, Task, task
+from dremioframe.orchestration.context import running_task
+from dremioframe.orchestration.decorators import TaskFactory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def plain(a: int, b: int = 2) -> int:
+    """Adds."""
+    return a + b
+
+
+@task
+def bare(a: int, b: int = 2) -> int:
+    """Adds."""
+    return a + b
+
+
+@task(name="other", retries=3, timeout=30)
+def optioned(context: Any = None) -> Any:
+    return context
+
+
+def test_calling_makes_a_new_task_and_runs_nothing() -> None:
+    one, two = bare(1), bare(1, b=3)
+    assert type(one) is Task
+    assert one is not two
+    assert (one.name, one.action, one.args, one.kwargs) == ("bare", bare.fn, (1,), {})
+    assert (two.args, two.kwargs) == ((1,), {"b": 3})
+    assert (one.run(), two.run()) == (3, 4)
+
+
+def test_options_reach_the_task() -> None:
+    made = optioned()
+    assert (made.name, made.retries, made.timeout, made.takes_context) == ("other", 3, 30.0, True)
+    assert bare(1).retries == 0
+
+
+def test_empty_parentheses_and_an_empty_name() -> None:
+    assert task()(plain)(1).name == "plain"
+    assert task(name="")(plain)(1).name == ""
+
+
+def test_fn_is_the_plain_function() -> None:
+    assert bare.fn(1) == 3
+    assert optioned.fn("x") == "x"
+
+
+def test_it_looks_like_the_function() -> None:
+    assert bare.__wrapped__ is bare.fn
+    assert (bare.__name__, bare.__qualname__, bare.__doc__, bare.__module__) == ("bare", "bare", "Adds.", __name__)
+    assert list(inspect.signature(bare).parameters) == ["a", "b"]
+    assert repr(optioned) == "<task factory 'other'>"
+
+
+def test_with_options_is_a_copy() -> None:
+    renamed = optioned.with_options(name="third", retries=1)
+    assert (renamed().name, renamed().retries, renamed().timeout) == ("third", 1, 30.0)
+    assert (optioned().name, optioned().retries) == ("other", 3)
+    assert optioned.with_options(priority=1)().name == "other"
+    assert bare.with_options(priority=1)(1).name == "bare"
+    assert renamed.fn is optioned.fn
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"retries": -1}, "task 'plain': retries must be"),
+        ({"timeout": 0}, "task 'plain': timeout must be"),
+        ({"trigger_rule": "never"}, "task 'plain': unknown trigger_rule"),
+        ({"name": 1}, "name must be a string"),
+    ],
+)
+def test_bad_options_are_told_at_the_declaration(options: Any, reason: str) -> None:
+    with pytest.raises(DefinitionError, match=reason):
+        task(**options)(plain)
+    with pytest.raises(DefinitionError, match=reason):
+        task(plain).with_options(**options)
+
+
+@pytest.mark.parametrize("name", ["cpus", "resources", "memory_limit", "executor", "action", "args", "kwargs", "retry"])
+def test_options_that_do_not_exist(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        task(**{name: 1})(plain)
+    with pytest.raises(TypeError, match=name):
+        task(plain).with_options(**{name: 1})
+
+
+def test_what_cannot_be_a_task_is_told_at_the_declaration() -> None:
+    async def coroutine() -> None: ...
+
+    def generator() -> Any:
+        yield 1
+
+    with pytest.raises(DefinitionError, match="task 'coroutine': the action is an async function"):
+        task(coroutine)
+    with pytest.raises(DefinitionError, match="task 'generator': the action is a generator function"):
+        task(retries=1)(generator)
+    for thing in ("extract", 3):
+        with pytest.raises(DefinitionError, match="action must be callable"):
+            task(thing)  # type: ignore[call-overload]
+
+
+def test_other_callables() -> None:
+    class Adder:
+        def __call__(self, a: int) -> int:
+            return a + 1
+
+        def method(self) -> int:
+            return 5
+
+    assert task(Adder())(1).name == "Adder"
+    assert task(Adder())(1).run() == 2
+    assert task(Adder().method)().name == "method"
+    assert task(functools.partial(plain, 1))().name == "plain"
+    assert task(functools.partial(plain, 1))(b=5).run() == 6
+    assert task(len)([1]).run() == 1
+
+
+def test_a_decorated_method_is_left_alone() -> None:
+    class Jobs:
+        @staticmethod
+        @task
+        def job() -> int:
+            return 1
+
+    assert Jobs.job().run() == 1
+
+
+def test_a_task_as_argument_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="task 'bare' got task 'other' as an argument"):
+        bare(optioned())  # type: ignore[arg-type]
+
+
+def test_calling_a_factory_in_a_running_task_points_to_fn() -> None:
+    @task
+    def outer() -> Any:
+        return bare(1)
+
+    with pytest.raises(
+        NestedRunError, match=r"task 'outer' called the task factory 'bare' .* bare\.fn\(\.\.\.\)"
+    ) as caught:
+        outer().run()
+    assert caught.value.task == "outer"
+    assert running_task.get() is None
+    assert task(lambda: bare.fn(1))().run() == 3
+
+
+def test_a_factory_is_copied_and_pickled_by_its_definition() -> None:
+    factory = TaskFactory(len, {"retries": 2, "name": "size"})
+    for twin in (pickle.loads(pickle.dumps(factory)), copy.copy(factory), copy.deepcopy(factory)):
+        assert type(twin) is TaskFactory
+        made = twin([1])
+        assert (made.name, made.retries, made.run()) == ("size", 2, 1)
+    unnamed = pickle.loads(pickle.dumps(TaskFactory(len, {})))
+    assert unnamed([1]).name == "len"
+
+
+@pytest.mark.watchdog(300)
+def test_type_checkers_know_parameters_and_options(tmp_path: Path) -> None:
+    script = tmp_path / "typed.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from dremioframe.orchestration import Task, task
+
+            @task
+            def bare(a: int, b: str = "") -> int:
+                return a
+
+            @task(retries=3, retry_on=(OSError, ValueError))
+            def optioned(x: float) -> list[float]:
+                return [x]
+
+            good: Task = bare(1, b="x")
+            value: int = bare.fn(1)
+            also: Task = optioned.with_options(name="y")(1.0)
+            bare("no")            # error: [arg-type]
+            optioned(1.0, 2)      # error: [call-arg]
+            task(retires=3)       # error: [call-overload]
+            optioned.with_options(timeout="x")  # error: [arg-type]
+            """
+        )
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--no-error-summary",
+        "--cache-dir",
+        str(tmp_path),
+        str(script),
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+    lines = script.read_text().splitlines()
+    expected = {(i, line.split("error: ")[1]) for i, line in enumerate(lines, 1) if "# error" in line}
+    found = {(int(line.split(":")[1]), line.split()[-1]) for line in said.splitlines() if ": error:" in line}
+    assert found == expected, said
