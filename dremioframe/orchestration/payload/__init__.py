@@ -1,0 +1,15 @@
+"""Objects to bytes and back, between processes that trust each other.
+
+::
+
+    failure       an exception as data                        segments   bytes in memory that processes share
+    exceptions    an exception as bytes
+    codec         a value as bytes
+    references    code: by name, by token or by value
+    by_value      (the only part that loads cloudpickle)
+    tokens        which class or function of one process is which of another
+    importable    what another process would import from the same file
+    reducers, diagnosis, traceback_text
+
+What lives here: pickling, and memory to put the pickles in. What may not: processes, channels, tasks.
+"""

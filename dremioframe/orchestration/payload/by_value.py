@@ -1,0 +1,128 @@
+"""Code by value: what cloudpickle does, with identity added.
+
+What lives here: everything that needs cloudpickle, whose import takes 55 ms: this module is imported only when
+something has to go by value. What may not: the choice between by name, by token and by value (:mod:`.references`).
+
+cloudpickle reduces a class or function to *make an empty one, then set its state*. Here the first half goes through
+:func:`.tokens.define` and the second through :func:`.tokens.finish`, so that code a process has already is left as it
+is. cloudpickle's own class tracker would set the state again, over the attributes of the user's own class.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType, ModuleType
+
+import cloudpickle
+from cloudpickle.cloudpickle import _dynamic_class_reduce
+
+from . import importable, reducers, references, tokens
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from io import BytesIO
+    from typing import Any
+
+    from .references import Direction, Pins
+    from .tokens import Code
+
+#: Of a module's own attributes, those the other side makes itself or cannot use.
+_OWN_TO_A_PROCESS = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
+    """Pickles everything that can be pickled, code that has no name elsewhere by value.
+
+    Attributes:
+        trail: Every object it was asked to reduce, in order: the last one is what it failed at.
+    """
+
+    def __init__(
+        self,
+        file: BytesIO,
+        direction: Direction,
+        pins: Pins | None = None,
+        buffer_callback: Callable[[Any], object] | None = None,
+    ) -> None:
+        super().__init__(file, 5, buffer_callback)
+        self.trail: list[object] = []
+        self._direction = direction
+        self._pins = pins
+
+    def reducer_override(self, obj: Any) -> Any:
+        self.trail.append(obj)
+        kind = type(obj)
+        if kind is FunctionType or issubclass(kind, type):
+            reduced = references.reduce(obj, self._direction, self._pins)
+            if reduced is None:
+                return self._by_value(obj)
+        elif kind is ModuleType:
+            return _reduce_module(obj)
+        else:
+            reduced = reducers.reduce(obj, kind)
+        return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+    def _by_value(self, code: Code) -> tuple[Any, ...]:
+        from_above = self._direction != references.UP
+        if isinstance(code, type):
+            make, args, state, _, _, set_state = _dynamic_class_reduce(code)
+        else:
+            make, args, state, _, _, set_state = self._dynamic_function_reduce(code)
+            args, state, set_state = _at_home(code, args, state, set_state, from_above)
+        token = tokens.token_of(code)
+        if self._pins is not None:
+            self._pins[token] = code
+        return tokens.define, (token, from_above, make, args), (set_state, state), None, None, tokens.finish
+
+
+class _Call:
+    """Pickles as a call: what stands for an argument that the other side has to look up."""
+
+    def __init__(self, function: Callable[..., object], *args: object) -> None:
+        self._reduced = function, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
+
+
+def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, from_above: bool) -> tuple[Any, Any, Any]:
+    """Give the function the globals of its module on the other side, instead of copies of those it uses.
+
+    A closure of an importable module works on that module's real globals there: nothing is copied, a lock or a
+    gigabyte among them does not matter, and it sees what functions that went by name see. Functions of one module that
+    cannot be imported share one namespace. Only what was made in a worker and comes back keeps globals of its own: they
+    must never reach those of the user's own module.
+    """
+    code, base, *rest = args
+    attributes, slots = state
+    name: Any = function.__globals__.get("__name__")
+    module = importable.loaded_module(name)
+    if module is None or module.__dict__ is not function.__globals__:
+        return args, state, set_state
+    if importable.is_importable(name):
+        return (
+            (code, _Call(tokens.module_globals, name), *rest),
+            (attributes, {**slots, "__globals__": {}, "_cloudpickle_submodules": []}),
+            set_state,
+        )
+    if not from_above:
+        return args, state, set_state
+    return (
+        (code, _Call(tokens.namespace, name, base), *rest),
+        (name, set_state, state),
+        tokens.set_function_state,
+    )
+
+
+def _reduce_module(module: ModuleType) -> Any:
+    name = module.__name__
+    if importable.is_importable(name) or name == "__main__":
+        return cloudpickle.cloudpickle.subimport, (name,)
+    content = {key: value for key, value in vars(module).items() if key not in _OWN_TO_A_PROCESS}
+    # As state, not as an argument: its functions refer to the module, and only state may be recursive.
+    return ModuleType, (name,), content, None, None, set_module_content
+
+
+def set_module_content(module: ModuleType, content: dict[str, object]) -> None:
+    """State setter of a module that travels by value."""
+    vars(module).update(content)

@@ -1,0 +1,132 @@
+"""Exceptions as bytes: with what caused them, and only if they survive the journey.
+
+What lives here: packing a chain of exceptions so that reading it back cannot fail. What may not: words about them.
+
+Every exception is read back where it was raised, where a failure costs a message instead of a run: exceptions that
+pickle, and then cannot be unpickled, have hung well-known pools. One that does not come back as it was gets a second
+chance without its own ``__init__``, which is what usually spoils it (``__init__(self, code, text)`` that calls
+``super().__init__(f"{code}: {text}")``; a frozen dataclass), and after that becomes a stand-in.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import RemoteError
+from . import codec
+from .diagnosis import DecodeError, EncodeError, cut, guarded_text
+from .traceback_text import type_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+#: A pickled chain beyond this is not sent: it holds data, not messages.
+_LIMIT_BYTES = 4 << 20
+#: Causes and contexts that travel with an exception.
+_CHAIN_LIMIT = 50
+
+
+class _Link(NamedTuple):
+    """One exception of a chain, with the positions of those it hangs together with: pickle would drop them."""
+
+    error: BaseException
+    cause: int | None
+    context: int | None
+    hides_context: bool
+
+
+class _WithoutInit:
+    """Pickles as an exception that is rebuilt from its state alone."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._state = type(error), error.args, dict(error.__dict__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, self._state
+
+
+def rebuild(kind: type[BaseException], args: tuple[object, ...], state: dict[str, object]) -> BaseException:
+    """An exception of that class, without a call of its ``__init__`` or ``__setattr__``."""
+    error = kind.__new__(kind, *args)
+    object.__setattr__(error, "args", args)
+    error.__dict__.update(state)
+    return error
+
+
+def to_bytes(error: BaseException) -> bytes:
+    """An exception and what caused it, or nothing if it would not survive the journey."""
+    chain = list(_chain(error))
+    data = _packed(chain, chain)
+    if data is None:
+        forms = [_surviving_form(member) for member in chain]
+        if isinstance(forms[0], RemoteError) and not isinstance(error, RemoteError):
+            return b""
+        data = _packed(chain, forms)
+    return data or b""
+
+
+def from_bytes(data: bytes) -> BaseException:
+    """A fresh copy of what :func:`to_bytes` packed.
+
+    Raises:
+        DecodeError: The classes of the exceptions cannot be found or made here.
+    """
+    links = [_Link._make(link) for link in codec.decode(data, private=False)]
+    for link in links:
+        _set(link.error, "__cause__", None if link.cause is None else links[link.cause].error)
+        _set(link.error, "__context__", None if link.context is None else links[link.context].error)
+        _set(link.error, "__suppress_context__", link.hides_context)
+    return links[0].error
+
+
+def _set(error: BaseException, name: str, value: object) -> None:
+    object.__setattr__(error, name, value)  # a frozen dataclass refuses its own way
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and all it hangs together with, itself first."""
+    waiting: list[BaseException] = [error]
+    seen = {id(error)}
+    for member in waiting:
+        yield member
+        for other in (member.__cause__, member.__context__):
+            if other is not None and id(other) not in seen and len(seen) < _CHAIN_LIMIT:
+                seen.add(id(other))
+                waiting.append(other)
+
+
+def _packed(chain: Sequence[BaseException], forms: Sequence[object]) -> bytes | None:
+    """The chain as bytes, each member in its form, or None if that does not survive."""
+    position = {id(member): index for index, member in enumerate(chain)}
+    links = [
+        (form, position.get(id(one.__cause__)), position.get(id(one.__context__)), one.__suppress_context__)
+        for one, form in zip(chain, forms, strict=True)
+    ]
+    try:
+        payload = codec.encode(links)
+        if payload.size > _LIMIT_BYTES:
+            return None
+        data = payload.to_bytes()
+        copies = [link[0] for link in codec.decode(data, private=False)]
+    except (EncodeError, DecodeError):
+        return None
+    for one, form, copy in zip(chain, forms, copies, strict=True):
+        if not isinstance(form, RemoteError) and not _is_alike(one, copy):
+            return None
+    return data
+
+
+def _surviving_form(error: BaseException) -> object:
+    for form in (error, _WithoutInit(error)):
+        try:
+            if _is_alike(error, codec.decode(codec.encode(form).to_bytes(), private=False)):
+                return form
+        except (EncodeError, DecodeError):
+            continue
+    return RemoteError(cut(guarded_text(error)), type_name(type(error)))
+
+
+def _is_alike(error: BaseException, copy: object) -> bool:
+    return type(copy) is type(error) and guarded_text(copy) == guarded_text(error)

@@ -1,0 +1,207 @@
+"""A failed attempt as data: what was raised, where, in words that survive any journey.
+
+What lives here: the one form in which errors travel, and its way back to an exception. What may not: what a failure
+means for the run, and how a traceback is written (:mod:`.traceback_text`).
+
+Three kinds:
+
+* ``error``: user code raised. Delivered as :class:`~..errors.TaskError` whose cause is the exception, or a stand-in.
+* ``payload``: something could not be pickled or unpickled. Delivered as :class:`~..errors.PayloadError`.
+* ``own``: an error of the engine itself. Delivered as it is.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - it is a class
+
+from ..errors import NestedRunError, OrchestrationError, PayloadError, RemoteError, TaskError
+from . import exceptions
+from .diagnosis import DecodeError, cut, guarded_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_KINDS = ("error", "payload", "own")
+_HEAD = Struct("<B7Q")
+
+_WHAT_FAILED = {
+    "code_pickle": "its code cannot be sent to a worker",
+    "code_unpickle": "its code cannot be loaded in the worker",
+    "args_pickle": "an argument cannot be sent to a worker",
+    "args_unpickle": "an argument cannot be loaded in the worker",
+    "context_pickle": "a value of the run's context cannot be sent to a worker",
+    "context_unpickle": "a value of its context cannot be loaded",
+    "result_pickle": "its result cannot be sent back",
+    "result_unpickle": "its result cannot be loaded",
+}
+_WHAT_TO_DO = {
+    "pickle": "pass what the object can be made from, or use executor='thread'",
+    "unpickle": "the module that defines the object must be importable, in the same version, where it is read",
+}
+
+
+class Failure:
+    """Why an attempt failed.
+
+    Attributes:
+        kind: ``"error"``, ``"payload"`` or ``"own"``; see above.
+        error_type: Qualified name of the exception's class.
+        message: Its text; for ``payload`` the reason.
+        traceback_text: The traceback from the user's code on, as text.
+        stage: For ``payload``: one of :attr:`~..errors.PayloadError.stage`.
+        path: For ``payload``: where in the value the bad object sits.
+        note: Something the user should know besides, or empty.
+    """
+
+    __slots__ = (
+        "_error", "_pickled", "error_type", "kind", "message", "note", "path", "stage", "traceback_text",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: str,
+        error_type: str,
+        message: str,
+        traceback_text: str = "",
+        *,
+        stage: str = "",
+        path: str = "",
+        note: str = "",
+        error: BaseException | None = None,
+        pickled: bytes = b"",
+    ) -> None:
+        self.kind = kind
+        self.error_type = error_type
+        self.message = message
+        self.traceback_text = traceback_text
+        self.stage = stage
+        self.path = path
+        self.note = note
+        self._error = error
+        self._pickled = pickled
+
+    # --- how it comes about -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def local(cls, error: BaseException, *, note: str = "") -> Failure:
+        """A failure that stays in this process: it keeps the exception itself."""
+        if isinstance(error, PayloadError) and error.task is None:
+            return cls.payload(error.stage, error.path, guarded_text(error), note=note)
+        kind = "own" if isinstance(error, PayloadError | NestedRunError) else "error"
+        return cls(kind, *_in_words(error), note=note, error=error)
+
+    @classmethod
+    def capture(cls, error: BaseException, *, note: str = "") -> Failure:
+        """A failure that will travel: it keeps the exception's pickle, if there is one that can be read back."""
+        failure = cls.local(error, note=note)
+        failure.detach()
+        return failure
+
+    @classmethod
+    def own(cls, error: OrchestrationError) -> Failure:
+        """The engine's own error, delivered as it is."""
+        return cls("own", type(error).__qualname__, str(error), error=error)
+
+    @classmethod
+    def payload(cls, stage: str, path: str, reason: str, *, note: str = "") -> Failure:
+        """Something could not be pickled or unpickled."""
+        return cls("payload", "PayloadError", cut(reason), stage=stage, path=path, note=note)
+
+    # --- its way back -------------------------------------------------------------------------------------------------
+
+    def to_error(self, task: str, attempt: int | None) -> OrchestrationError:
+        """The exception to report, naming task and attempt. Each call of a failure that travelled gives a fresh one."""
+        if self.kind == "payload":
+            error: OrchestrationError = self._payload_error(task, attempt)
+        else:
+            error = self._own_error() or self._task_error(task, attempt)
+        if error.task is None:
+            error.task, error.attempt = task, attempt
+        if self.note and self.note not in getattr(error, "__notes__", ()):
+            error.add_note(self.note)
+        return error
+
+    def _payload_error(self, task: str, attempt: int | None) -> PayloadError:
+        what = _WHAT_FAILED.get(self.stage, "a value cannot be moved between processes")
+        where = f" at {self.path}" if self.path else ""
+        hint = _WHAT_TO_DO.get(self.stage.rpartition("_")[2], "")
+        text = f"task {task!r}, attempt {attempt}: {what}: {self.message}{where}" + (f"; {hint}" if hint else "")
+        return PayloadError(text, task=task, attempt=attempt, stage=self.stage, path=self.path)
+
+    def _own_error(self) -> OrchestrationError | None:
+        if self.kind != "own":
+            return None
+        error = self._original()
+        return error if isinstance(error, OrchestrationError) else None
+
+    def _task_error(self, task: str, attempt: int | None) -> TaskError:
+        text = f"task {task!r}, attempt {attempt}: {self.error_type}: {self.message}".rstrip(": ")
+        error = TaskError(
+            text, task=task, attempt=attempt, error_type=self.error_type, traceback_text=self.traceback_text
+        )
+        original = self._original()
+        error.__cause__ = original or RemoteError(self.message, self.error_type, self.traceback_text)
+        return error
+
+    def _original(self) -> BaseException | None:
+        if self._error is not None or not self._pickled:
+            return self._error
+        try:
+            return exceptions.from_bytes(self._pickled)
+        except DecodeError:
+            return None  # its code is not here; the stand-in says what can be said
+
+    # --- travelling ---------------------------------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Keep the exception's pickle instead of the exception, if there is one that can be read back."""
+        if self._error is not None:
+            self._pickled = exceptions.to_bytes(self._error)
+            self._error = None
+
+    def to_bytes(self) -> bytes:
+        """The failure as bytes; no pickle but the exception's own."""
+        self.detach()
+        texts = (self.error_type, self.message, self.traceback_text, self.stage, self.path, self.note)
+        fields = [text.encode("utf-8", "surrogatepass") for text in texts]
+        fields.append(self._pickled)
+        return _HEAD.pack(_KINDS.index(self.kind), *map(len, fields)) + b"".join(fields)
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview) -> Failure:
+        """What :meth:`to_bytes` gave.
+
+        Raises:
+            DecodeError: It is something else.
+        """
+        view = memoryview(data)
+        try:
+            kind, *lengths = _HEAD.unpack_from(view)
+            *texts, pickled = _cut_up(view, lengths)
+            error_type, message, trace, stage, path, note = (str(text, "utf-8", "surrogatepass") for text in texts)
+            return cls(
+                _KINDS[kind], error_type, message, trace, stage=stage, path=path, note=note, pickled=bytes(pickled)
+            )
+        except (ValueError, IndexError, OverflowError, StructError) as error:
+            raise DecodeError(f"damaged: no failure reads like this: {error}") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Failure.from_bytes, (self.to_bytes(),)
+
+
+def _cut_up(view: memoryview, lengths: list[int]) -> Iterator[memoryview]:
+    if _HEAD.size + sum(lengths) != view.nbytes:
+        raise ValueError("its lengths do not add up")
+    position = _HEAD.size
+    for length in lengths:
+        yield view[position : position + length]
+        position += length
+
+
+def _in_words(error: BaseException) -> tuple[str, str, str]:
+    from .traceback_text import format_error, type_name
+
+    return type_name(type(error)), cut(guarded_text(error)), format_error(error)

@@ -1,0 +1,174 @@
+"""Types that pickle badly, or not at all, although a worker has all it takes to rebuild them.
+
+What lives here: one reducer per such type, found by the name of the module that the type says it is from, so that no
+library is imported to look for objects nobody has. What may not: classes and functions (:mod:`.references`).
+"""
+
+from __future__ import annotations
+
+import sys
+from pickle import PickleBuffer
+from types import MethodType
+
+from . import importable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+#: Share of its buffers that an Arrow array may leave unused before it is copied to a compact one.
+_WASTE_FACTOR = 2
+_WASTE_FLOOR_BYTES = 4096
+
+
+def reduce(obj: Any, kind: type) -> Any:
+    """The reduced form of ``obj``, or NotImplemented where pickle's own way is the right one."""
+    reducer = _REDUCERS.get(kind.__module__)
+    return NotImplemented if reducer is None else reducer(obj, kind)
+
+
+# --- numpy ------------------------------------------------------------------------------------------------------------
+
+
+class _WritableAlias:
+    """The memory of a read-only array, described to NumPy as writable. Nobody writes to it: it is only read from."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array  # keeps the memory alive
+        address = array.__array_interface__["data"][0]
+        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": (array.nbytes,), "data": (address, False)}
+
+
+def _reduce_numpy(obj: Any, kind: type) -> Any:
+    # Consumers get arrays they may write to. Pickle would remember that the producer's was read-only (a view of a
+    # pandas column is), although the consumer's lies in memory of its own.
+    if kind.__name__ != "ndarray" or obj.flags.writeable:
+        return NotImplemented
+    reduced = obj.__reduce_ex__(5)
+    if type(reduced[1][0]) is not PickleBuffer:
+        return NotImplemented  # copied into the stream; comes out writable anyway
+    alias = sys.modules["numpy"].asarray(_WritableAlias(obj))
+    return reduced[0], (PickleBuffer(alias), *reduced[1][1:])
+
+
+# --- arrow, polars ----------------------------------------------------------------------------------------------------
+
+
+def _reduce_arrow(obj: Any, _kind: type) -> Any:
+    # A slice pickles with all the buffers it is a slice of: a month out of a year would ship the year.
+    arrow = sys.modules["pyarrow"]
+    if not isinstance(obj, arrow.Array):
+        return NotImplemented
+    if obj.get_total_buffer_size() <= _WASTE_FACTOR * obj.nbytes + _WASTE_FLOOR_BYTES:
+        return NotImplemented
+    return arrow.concat_arrays([obj]).__reduce__()
+
+
+def _reduce_polars(obj: Any, kind: type) -> Any:
+    polars = sys.modules["polars"]
+    if kind is polars.Series:
+        return polars_series, (obj.to_frame(), obj.name)
+    if kind is not polars.DataFrame or not obj.width:
+        return NotImplemented
+    try:
+        return polars_frame, (_arrow_table(obj, polars.CompatLevel),)
+    except Exception:  # noqa: BLE001 - no pyarrow, or a type that Arrow does not know: Polars' own, slower way
+        return NotImplemented
+
+
+def _arrow_table(frame: Any, levels: Any) -> Any:
+    # The newest level shares Polars' memory. Its strings are views, and a slice of views drags along the whole heap
+    # that they point into; the oldest level writes the strings of the slice one after the other.
+    table = frame.to_arrow(compat_level=levels.newest())
+    if table.get_total_buffer_size() > _WASTE_FACTOR * frame.estimated_size() + _WASTE_FLOOR_BYTES:
+        table = frame.to_arrow(compat_level=levels.oldest())
+    return table
+
+
+def polars_frame(table: Any) -> Any:
+    """A Polars frame over the memory of an Arrow table."""
+    import polars as pl
+
+    return pl.from_arrow(table)
+
+
+def polars_series(frame: Any, name: str) -> Any:
+    """The only column of a frame."""
+    return frame.to_series().alias(name)
+
+
+# --- loggers ----------------------------------------------------------------------------------------------------------
+
+
+def _reduce_loguru(obj: Any, kind: type) -> Any:
+    # What a logger writes to (files, threads, locks) belongs to its process; what the user bound to it travels.
+    return (loguru_logger, obj._options) if kind.__name__ == "Logger" else NotImplemented  # noqa: SLF001 - has no other
+
+
+def loguru_logger(*options: object) -> Any:
+    """The loguru logger of this process, with what was bound to the original."""
+    from loguru import logger
+
+    own: Any = logger
+    return type(own)(own._core, *options)  # noqa: SLF001 - as above
+
+
+def _reduce_logging(obj: Any, kind: type) -> Any:
+    # Logger pickles by name, but refuses if it was made without getLogger.
+    return (logging_logger, (obj.name,)) if kind.__name__ == "Logger" else NotImplemented
+
+
+def logging_logger(name: str) -> Any:
+    """The logger of that name in this process."""
+    import logging
+
+    return logging.getLogger(name)
+
+
+# --- the interpreter's own --------------------------------------------------------------------------------------------
+
+
+def _reduce_builtin(obj: Any, kind: type) -> Any:
+    # Pickle names a bound method by its function's name, under which a decorated or private one is not found.
+    if kind is not MethodType or getattr(obj.__self__, obj.__func__.__name__, None) == obj:
+        return NotImplemented
+    return MethodType, (obj.__func__, obj.__self__)
+
+
+def _reduce_functools(obj: Any, kind: type) -> Any:
+    # A cached function pickles as a name, which __main__ of a worker does not have. The cache itself stays at home.
+    if kind.__name__ != "_lru_cache_wrapper":
+        return NotImplemented
+    name = importable.named(obj)
+    if name is not None:
+        return (importable.find, name) if name[2] else NotImplemented
+    return cached_function, (obj.__wrapped__, obj.cache_parameters())
+
+
+def cached_function(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    """``function`` behind an empty cache."""
+    import functools
+
+    return functools.lru_cache(**parameters)(function)
+
+
+def _reduce_dataclasses(obj: Any, _kind: type) -> Any:
+    # Sentinels of a dataclass's fields are compared by identity; pickle would make new ones.
+    for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY"):
+        if obj is getattr(sys.modules["dataclasses"], name):
+            return name  # a global of that name
+    return NotImplemented
+
+
+_REDUCERS: dict[str, Callable[[Any, type], Any]] = {
+    "builtins": _reduce_builtin,
+    "dataclasses": _reduce_dataclasses,
+    "functools": _reduce_functools,
+    "logging": _reduce_logging,
+    "loguru._logger": _reduce_loguru,
+    "numpy": _reduce_numpy,
+    "polars.dataframe.frame": _reduce_polars,
+    "polars.series.series": _reduce_polars,
+    "pyarrow.lib": _reduce_arrow,
+}

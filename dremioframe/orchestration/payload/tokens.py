@@ -1,0 +1,186 @@
+"""Which class or function of one process is which of another: identity for code that travels by value.
+
+A *token* (16 random bytes) names one class or function in all processes that have met it. Three rules make
+``isinstance`` hold and leave the user's own classes alone:
+
+1. The process that owns the original resolves its token to that very object and never applies anything to it.
+2. A worker keeps one object per token. A class stays the same object over many runs; when a new run begins it is
+   *stale*, and the next time it is met its attributes are brought up to date in place. (A function is replaced instead:
+   nobody asks for the identity of a function across runs.)
+3. What a worker received under a token it sends back as that token. Code that was made in a worker is sent by value,
+   with a token of its own, so that all who receive it agree on one object too.
+
+What lives here: the tables and what pickles call to use them. What may not: pickling, and how a blob is made.
+
+The tables are changed by single dictionary operations, which the interpreter makes atomic: a weak reference may report
+a death at any moment, in any thread, so that no lock could be taken here safely.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _weakref import ref  # the module weakref is 1 ms of import for what this needs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FunctionType
+    from typing import Any, TypeAlias
+
+    Code: TypeAlias = type | FunctionType
+
+TOKEN_BYTES = 16
+
+_token_of: dict[int, tuple[ref[Code], bytes]] = {}  # by id: a metaclass may make its classes unhashable
+_object_of: dict[bytes, ref[Code]] = {}
+_from_above: set[bytes] = set()  # known to the process that this one is a worker of
+_stale: set[bytes] = set()  # known object, but its state has yet to be loaded (again)
+#: Keeps what a worker received alive until the next run, or each call would fetch it again.
+_held: dict[bytes, Code] = {}
+#: By module name: globals, and the names in it that were loaded in this run.
+_namespaces: dict[str, tuple[dict[str, Any], set[str]]] = {}
+_fetch: Callable[[bytes], bytes] | None = None
+_load: Callable[[bytes], object] | None = None
+
+
+class UnknownTokenError(LookupError):
+    """No process knows the class or function of this token any more: its owner has let it go."""
+
+
+def connect(fetch: Callable[[bytes], bytes], load: Callable[[bytes], object]) -> None:
+    """Make this process a worker: unknown tokens are fetched from the process above."""
+    global _fetch, _load
+    _fetch, _load = fetch, load
+
+
+def is_worker() -> bool:
+    """Whether there is a process above."""
+    return _fetch is not None
+
+
+def begin_run() -> None:
+    """Another run begins: what came from above may have changed there."""
+    _stale.update(_from_above)
+    _held.clear()
+    for _, loaded in _namespaces.values():
+        loaded.clear()
+
+
+def token_of(code: Code) -> bytes:
+    """The token of a class or function, made now if it has none."""
+    entry = _token_of.get(id(code))
+    if entry is not None and entry[0]() is code:
+        return entry[1]
+    token = os.urandom(TOKEN_BYTES)
+    _remember(code, token)
+    return token
+
+
+def token_from_above(code: Code) -> bytes | None:
+    """The token under which the process above knows this class or function, if it does."""
+    entry = _token_of.get(id(code))
+    return entry[1] if entry is not None and entry[0]() is code and entry[1] in _from_above else None
+
+
+def _remember(code: Code, token: bytes) -> None:
+    key = id(code)
+
+    def forget(dead: ref[Code]) -> None:
+        if _token_of.get(key, (None,))[0] is dead:
+            del _token_of[key]
+        if _object_of.get(token) is dead:  # a function that was replaced must not take its successor with it
+            del _object_of[token]
+            _from_above.discard(token)
+            _stale.discard(token)
+
+    weak = ref(code, forget)
+    _token_of[key] = (weak, token)
+    _object_of[token] = weak
+
+
+def known(token: bytes) -> Code | None:
+    """The class or function of this token, if this process has it."""
+    weak = _object_of.get(token)
+    return None if weak is None else weak()
+
+
+def fetch_blob(token: bytes) -> bytes:
+    """The blob of a token, from the process above."""
+    if _fetch is None:
+        raise UnknownTokenError(
+            "a class or function that this value refers to no longer exists in the process that defined it; "
+            "keep it referenced for as long as results are read"
+        )
+    return _fetch(token)
+
+
+# --- called by pickles ------------------------------------------------------------------------------------------------
+
+
+def resolve(token: bytes) -> Any:
+    """The class or function of a token: this process's own, or fetched from the process above."""
+    code = known(token)
+    if code is not None and token not in _stale:
+        return code
+    blob = fetch_blob(token)
+    assert _load is not None, "set together with _fetch"
+    return _load(blob)
+
+
+def define(token: bytes, from_above: bool, make: Callable[..., Code], args: tuple[Any, ...]) -> Code:
+    """A class or function that follows by value: the one known under this token, else a new, empty one.
+
+    A new one stays stale until :func:`finish` has given it its state, so that a load that fails midway is repeated.
+    """
+    code = known(token)
+    if code is None or (token in _stale and not isinstance(code, type)):
+        code = make(*args)
+        _remember(code, token)
+        _stale.add(token)
+    if from_above and _fetch is not None:
+        _from_above.add(token)
+        _held[token] = code
+    return code
+
+
+def finish(code: Code, state: tuple[Callable[[Code, Any], object], Any]) -> None:
+    """Give what :func:`define` returned its state, unless it is up to date."""
+    token = token_of(code)
+    if token in _stale:
+        set_state, content = state
+        set_state(code, content)
+        _stale.discard(token)
+
+
+def module_globals(name: str) -> dict[str, Any]:
+    """The globals of an importable module: a closure made by its code works on them here as it did at home."""
+    __import__(name)
+    return sys.modules[name].__dict__
+
+
+def namespace(name: str, base: dict[str, Any]) -> dict[str, Any]:
+    """The globals in which functions of a module that cannot be imported here meet, whatever blob brought them.
+
+    With one dictionary per blob (cloudpickle's way) a function of one task would not see what a function of another
+    has just assigned to a global, although both call each other.
+    """
+    if name not in _namespaces:
+        _namespaces[name] = (base, set())
+    return _namespaces[name][0]
+
+
+def set_function_state(
+    function: FunctionType, state: tuple[str, Callable[..., object], tuple[Any, dict[str, Any]]]
+) -> None:
+    """State setter for functions that live in a :func:`namespace`.
+
+    A global is set once a run: a later blob of the same run must not undo what tasks have assigned in between.
+    """
+    name, set_state, (attributes, slots) = state
+    globals_, loaded = _namespaces[name]
+    for key, value in slots["__globals__"].items():
+        if key not in loaded:
+            loaded.add(key)
+            globals_[key] = value
+    set_state(function, (attributes, {**slots, "__globals__": {}}))
