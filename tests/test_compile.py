@@ -168,6 +168,16 @@ def test_a_namesake_is_not_the_task_meant() -> None:
     assert refusal([other_a, b]) == text
 
 
+def test_a_namesake_is_not_the_task_meant_even_if_the_edges_add_up() -> None:
+    a, b, other_a, c = tasks_named("a", "b", "a", "c")
+    a.set_downstream(b)
+    other_a.set_downstream(c)
+    assert refusal([other_a, b]) == (
+        "Pipeline contains edges to tasks that were never added: "
+        "'a' -> 'c' ('c' is missing), 'a' -> 'b' ('a' is missing); add them with add_task()"
+    )
+
+
 def test_run_values_with_names_of_tasks() -> None:
     text = "run values must not be named like tasks: 'b', 'a'"
     assert refusal(tasks_named("a", "b"), {"b": 1, "x": 2, "a": 3}) == text

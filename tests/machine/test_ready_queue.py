@@ -46,6 +46,16 @@ def test_clear_forgets_everything() -> None:
     assert queue.pop(9) == [1]
 
 
+@pytest.mark.parametrize("priority", [-(10**30), -7, -1, 0, 1, 10**30])
+def test_top_priority_is_exact_whatever_the_rank(priority: int) -> None:
+    queue = queue_of([priority, priority], chains=(0,))
+    queue.push(1)
+    assert queue.top_priority() == priority
+    queue.push(0)
+    assert queue.top_priority() == priority
+    assert queue.pop(2) == [0, 1]
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_nothing_asked_nothing_given(limit: int) -> None:
     queue = queue_of([0])

@@ -4,7 +4,8 @@ What lives here: the order of ready tasks. What may not: how many may run; the e
 
 Higher ``priority`` first, then the longer critical path, then first come first served, which at the start means order
 of declaration. One deque per (priority, rank) pair and a heap of the pairs that have a deque: with a million ready
-tasks a plain heap costs 1.8 us a task, this 0.2 us.
+tasks a plain heap costs 1.8 us a task, this 0.2 us. A pair is one integer, ``priority * span + rank`` with a span above
+all ranks, negated because the heap's smallest comes first.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ class ReadyQueue:
         ([1, 2], 1)
     """
 
-    __slots__ = ("_buckets", "_class_of", "_classes", "_heap", "_size")
+    __slots__ = ("_buckets", "_heap", "_keys", "_size", "_span")
 
     def __init__(self, dag: Dag) -> None:
-        self._classes = sorted(set(zip(dag.priority, dag.rank, strict=True)), reverse=True)
-        number_of = {pair: number for number, pair in enumerate(self._classes)}
-        self._class_of: Final = [number_of[pair] for pair in zip(dag.priority, dag.rank, strict=True)]
-        # Only buckets that hold something exist, because a long chain has as many classes as tasks.
+        self._span: Final = max(dag.rank, default=0) + 1
+        self._keys: Final = [
+            -(priority * self._span + rank) for priority, rank in zip(dag.priority, dag.rank, strict=True)
+        ]
+        # Only buckets that hold something exist, because a long chain has as many keys as tasks.
         self._buckets: Final[dict[int, deque[int]]] = {}
-        self._heap: Final[list[int]] = []  # their numbers; 0 is the most urgent
+        self._heap: Final[list[int]] = []  # their keys
         self._size = 0
 
     def __len__(self) -> int:
@@ -47,8 +49,8 @@ class ReadyQueue:
 
     def __iter__(self) -> Iterator[int]:
         """All tasks in the order in which they would be popped."""
-        for number in sorted(self._heap):
-            yield from self._buckets[number]
+        for key in sorted(self._heap):
+            yield from self._buckets[key]
 
     def push(self, task: int) -> None:
         """Add a task behind its equals."""
@@ -71,11 +73,11 @@ class ReadyQueue:
         popped: list[int] = []
         room = min(limit, self._size)
         while room > 0:
-            number = self._heap[0]
-            bucket = self._buckets[number]
+            key = self._heap[0]
+            bucket = self._buckets[key]
             if len(bucket) <= room:
                 popped += bucket
-                del self._buckets[number]
+                del self._buckets[key]
                 heappop(self._heap)
             else:
                 popped += [bucket.popleft() for _ in range(room)]
@@ -91,12 +93,12 @@ class ReadyQueue:
 
     def top_priority(self) -> int | None:
         """The priority of the most urgent task, or None if there is no task."""
-        return self._classes[self._heap[0]][0] if self._heap else None
+        return -self._heap[0] // self._span if self._heap else None
 
     def _bucket_of(self, task: int) -> deque[int]:
-        number = self._class_of[task]
-        bucket = self._buckets.get(number)
+        key = self._keys[task]
+        bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[number] = deque()
-            heappush(self._heap, number)
+            bucket = self._buckets[key] = deque()
+            heappush(self._heap, key)
         return bucket
