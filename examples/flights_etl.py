@@ -108,6 +108,7 @@ def clean_up():
 
 
 def build() -> Pipeline:
+    STAGING.mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline("flights")
     sources = [flights(), weather()]
     sources += [Task(name, getattr(stages, f"read_{name}")) for name in REFERENCE if name != "weather"]
@@ -195,7 +196,6 @@ def print_speed_up(what: str, serial_s: float, parallel_s: float) -> None:
 
 
 def main() -> int:
-    STAGING.mkdir(parents=True, exist_ok=True)
     print(
         "1/2  The pipeline, on processes. Its source 'weather' fails twice and its branch 'live_feed' times out,\n"
         "     both by design: expect that in the log.",

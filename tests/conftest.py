@@ -95,14 +95,14 @@ def _python_stack(process: psutil.Process) -> str:
     from dremioframe.orchestration.pool import termination
 
     dump_signal = getattr(termination, "DUMP_SIGNAL", None)
-    page_bytes = 4096
+    page_bytes, largest_page_bytes = 4096, 1 << 20
     if dump_signal is None or not _catches(process.pid, dump_signal):
         return ""
     process.send_signal(dump_signal)
     time.sleep(0.2)  # nothing tells when the dump is complete, and the suite ends here anyway
     texts = []
     for entry in os.scandir(f"/proc/{process.pid}/fd"):
-        if "memfd:" in os.readlink(entry.path):
+        if "memfd:" in os.readlink(entry.path) and os.stat(entry.path).st_size <= largest_page_bytes:
             with open(entry.path, "rb") as file:
                 file.seek(page_bytes)
                 texts.append(file.read(20_000).decode(errors="replace").strip("\0"))
