@@ -13,7 +13,7 @@ from __future__ import annotations
 from types import FunctionType, ModuleType
 
 import cloudpickle
-from cloudpickle.cloudpickle import _dynamic_class_reduce
+from cloudpickle.cloudpickle import _dynamic_class_reduce, _make_skeleton_class, subimport
 
 from . import importable, reducers, references, tokens
 
@@ -65,7 +65,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
     def _by_value(self, code: Code) -> tuple[Any, ...]:
         from_above = self._direction != references.UP
         if isinstance(code, type):
-            make, args, state, _, _, set_state = _dynamic_class_reduce(code)
+            make, args, state, _, _, set_state = _with_slots(code, *_dynamic_class_reduce(code))
         else:
             make, args, state, _, _, set_state = self._dynamic_function_reduce(code)
             args, state, set_state = _at_home(code, args, state, set_state, from_above)
@@ -73,6 +73,15 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
         if self._pins is not None:
             self._pins[token] = code
         return tokens.define, (token, from_above, make, args), (set_state, state), None, None, tokens.finish
+
+
+def _with_slots(cls: type, make: Any, args: Any, *rest: Any) -> tuple[Any, ...]:
+    # cloudpickle sets __slots__ afterwards, when they have no effect any more: instances would get a __dict__, which
+    # the original's instances have no place for. (A tuple can have no slots; naming them upsets typing.NamedTuple.)
+    if "__slots__" in cls.__dict__ and make is _make_skeleton_class and not issubclass(cls, tuple):
+        kind, name, bases, namespace, *more = args
+        args = (kind, name, bases, {**namespace, "__slots__": cls.__dict__["__slots__"]}, *more)
+    return make, args, *rest
 
 
 class _Call:
@@ -117,7 +126,7 @@ def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, from
 def _reduce_module(module: ModuleType) -> Any:
     name = module.__name__
     if importable.is_importable(name) or name == "__main__":
-        return cloudpickle.cloudpickle.subimport, (name,)
+        return subimport, (name,)
     content = {key: value for key, value in vars(module).items() if key not in _OWN_TO_A_PROCESS}
     # As state, not as an argument: its functions refer to the module, and only state may be recursive.
     return ModuleType, (name,), content, None, None, set_module_content

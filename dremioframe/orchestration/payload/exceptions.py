@@ -3,9 +3,8 @@
 What lives here: packing a chain of exceptions so that reading it back cannot fail. What may not: words about them.
 
 Every exception is read back where it was raised, where a failure costs a message instead of a run: exceptions that
-pickle, and then cannot be unpickled, have hung well-known pools. One that does not come back as it was gets a second
-chance without its own ``__init__``, which is what usually spoils it (``__init__(self, code, text)`` that calls
-``super().__init__(f"{code}: {text}")``; a frozen dataclass), and after that becomes a stand-in.
+pickle, and then cannot be unpickled, have hung well-known pools. One that does not come back as it was becomes a
+stand-in.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from .traceback_text import type_name
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
 #: A pickled chain beyond this is not sent: it holds data, not messages.
 _LIMIT_BYTES = 4 << 20
@@ -37,33 +35,14 @@ class _Link(NamedTuple):
     hides_context: bool
 
 
-class _WithoutInit:
-    """Pickles as an exception that is rebuilt from its state alone."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._state = type(error), error.args, dict(error.__dict__)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, self._state
-
-
-def rebuild(kind: type[BaseException], args: tuple[object, ...], state: dict[str, object]) -> BaseException:
-    """An exception of that class, without a call of its ``__init__`` or ``__setattr__``."""
-    error = kind.__new__(kind, *args)
-    object.__setattr__(error, "args", args)
-    error.__dict__.update(state)
-    return error
-
-
 def to_bytes(error: BaseException) -> bytes:
     """An exception and what caused it, or nothing if it would not survive the journey."""
     chain = list(_chain(error))
     data = _packed(chain, chain)
     if data is None:
         forms = [_surviving_form(member) for member in chain]
-        if isinstance(forms[0], RemoteError) and not isinstance(error, RemoteError):
-            return b""
-        data = _packed(chain, forms)
+        if forms[0] is error:
+            data = _packed(chain, forms)
     return data or b""
 
 
@@ -97,7 +76,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
                 waiting.append(other)
 
 
-def _packed(chain: Sequence[BaseException], forms: Sequence[object]) -> bytes | None:
+def _packed(chain: Sequence[BaseException], forms: Sequence[BaseException]) -> bytes | None:
     """The chain as bytes, each member in its form, or None if that does not survive."""
     position = {id(member): index for index, member in enumerate(chain)}
     links = [
@@ -112,19 +91,12 @@ def _packed(chain: Sequence[BaseException], forms: Sequence[object]) -> bytes | 
         copies = [link[0] for link in codec.decode(data, private=False)]
     except (EncodeError, DecodeError):
         return None
-    for one, form, copy in zip(chain, forms, copies, strict=True):
-        if not isinstance(form, RemoteError) and not _is_alike(one, copy):
-            return None
-    return data
+    return data if all(map(_is_alike, forms, copies)) else None
 
 
-def _surviving_form(error: BaseException) -> object:
-    for form in (error, _WithoutInit(error)):
-        try:
-            if _is_alike(error, codec.decode(codec.encode(form).to_bytes(), private=False)):
-                return form
-        except (EncodeError, DecodeError):
-            continue
+def _surviving_form(error: BaseException) -> BaseException:
+    if _packed([error], [error]) is not None:
+        return error
     return RemoteError(cut(guarded_text(error)), type_name(type(error)))
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: A longer chain of ``__wrapped__`` is no decorated function but an object that invents attributes.
 _UNWRAP_LIMIT = 32
+#: Set in ``__flags__`` of a class made by a ``class`` statement, clear in one compiled into the interpreter.
+HEAP_TYPE_FLAG = 1 << 9
 _MAIN_MODULES = frozenset({"__main__", "__mp_main__"})
 
 _verdicts: dict[str, tuple[object, bool]] = {}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from pickle import PickleBuffer
-from types import MethodType
+from types import FunctionType, MethodType
 
 from . import importable
+from .importable import HEAP_TYPE_FLAG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,42 @@ _WASTE_FLOOR_BYTES = 4096
 def reduce(obj: Any, kind: type) -> Any:
     """The reduced form of ``obj``, or NotImplemented where pickle's own way is the right one."""
     reducer = _REDUCERS.get(kind.__module__)
-    return NotImplemented if reducer is None else reducer(obj, kind)
+    if reducer is not None:
+        return reducer(obj, kind)
+    return _reduce_exception(obj, kind) if issubclass(kind, BaseException) else NotImplemented
+
+
+# --- exceptions -------------------------------------------------------------------------------------------------------
+
+
+def _reduce_exception(error: BaseException, kind: type[BaseException]) -> Any:
+    # Pickle rebuilds an exception by cls(*args), where args is what reached BaseException. With an __init__ like
+    # (self, code, text) that passes on f"{code}: {text}" that call fails, in whoever reads it: well-known pools have
+    # hung on it. A frozen dataclass refuses the state instead. Neither happens if __init__ is left out.
+    if type(kind.__init__) is not FunctionType or not _is_pickled_by_default(kind):
+        return NotImplemented
+    return exception_without_init, (kind, error.args, error.__dict__)
+
+
+def _is_pickled_by_default(kind: type[BaseException]) -> bool:
+    compiled = next(base for base in kind.__mro__ if not base.__flags__ & HEAP_TYPE_FLAG)
+    return (
+        compiled.__basicsize__ == BaseException.__basicsize__  # no fields that only a compiled __init__ can fill
+        and type(kind.__new__) is not FunctionType
+        and kind.__reduce__ is BaseException.__reduce__
+        and kind.__reduce_ex__ is BaseException.__reduce_ex__
+        and kind.__setstate__ is BaseException.__setstate__
+    )
+
+
+def exception_without_init(
+    kind: type[BaseException], args: tuple[object, ...], state: dict[str, object]
+) -> BaseException:
+    """An exception with these attributes, made without its class's ``__init__`` and ``__setattr__``."""
+    error = kind.__new__(kind, *args)
+    object.__setattr__(error, "args", args)
+    error.__dict__.update(state)
+    return error
 
 
 # --- numpy ------------------------------------------------------------------------------------------------------------

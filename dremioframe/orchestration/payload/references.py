@@ -52,10 +52,6 @@ UP: Direction = 1
 CODE: Direction = 2
 
 
-#: A class made by a ``class`` statement, as opposed to one compiled into the interpreter or an extension.
-_HEAP_TYPE_FLAG = 1 << 9
-
-
 class NeedsByValueError(Exception):
     """A plain pickler met code that has to go by value."""
 
@@ -129,7 +125,7 @@ def reduce(code: Code, direction: Direction, pins: Pins | None) -> Any:
     if name is not None:
         # NotImplemented is pickle's own way by name, which can do all but unwrap.
         return (importable.find, name) if name[2] else NotImplemented
-    if isinstance(code, type) and not code.__flags__ & _HEAP_TYPE_FLAG:
+    if isinstance(code, type) and not code.__flags__ & importable.HEAP_TYPE_FLAG:
         return NotImplemented  # compiled: there is no value to go by
     if direction == CODE:
         return None
