@@ -566,7 +566,7 @@ def test_run_alone_takes_a_predicate_that_raises_for_a_no() -> None:
     with pytest.raises(ValueError) as caught:
         task.run()
     assert action.calls == 1
-    assert "retry_on of task 't' itself raised ZeroDivisionError" in caught.value.__notes__[0]
+    assert "retry_on itself raised ZeroDivisionError" in caught.value.__notes__[0]
 
 
 def test_run_alone_waits_between_attempts() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .context import Context, running_task
 from .errors import FailTask, RetryTask, SkipTask, TaskCancelled, TaskTimeoutError
+from .retry_on import wants_retry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,14 +68,10 @@ def _attempt(task: Task, values: Mapping[str, object], attempt: int) -> Any:
 def _wants_retry(task: Task, error: BaseException) -> bool:
     if isinstance(error, RetryTask):
         return True
-    wanted: Any = task.retry_on
-    if isinstance(wanted, (type, tuple)):
-        return isinstance(error, wanted)
-    try:
-        return bool(wanted(error))
-    except Exception as its_own:  # noqa: BLE001  # whatever it raises, it did not say yes
-        error.add_note(f"not retried: retry_on of task {task.name!r} itself raised {its_own!r}")
-        return False
+    wanted, note = wants_retry(task.retry_on, error)
+    if note:
+        error.add_note(note)
+    return wanted
 
 
 def _delay_s(task: Task, attempt: int, error: BaseException) -> float:

@@ -13,6 +13,7 @@ from .context import running_task
 from .errors import FailTask, NestedRunError, PayloadError, RetryTask, SkipTask, TaskCancelled
 from .interfaces import OutcomeStatus
 from .payload.failure import Failure
+from .retry_on import wants_retry
 from .task import Task
 
 TYPE_CHECKING = False
@@ -92,16 +93,6 @@ def judge(error: BaseException, retry_on: RetryOn) -> Ended:
         return Ended(OutcomeStatus.FAILED, error=error)
     retryable, note = wants_retry(retry_on, error)
     return Ended(OutcomeStatus.FAILED, error=error, retryable=retryable, note=note)
-
-
-def wants_retry(retry_on: RetryOn, error: BaseException) -> tuple[bool, str]:
-    """Whether ``retry_on`` wants another attempt after ``error``, and a note if it could not say."""
-    if isinstance(retry_on, type | tuple):
-        return isinstance(error, retry_on), ""
-    try:
-        return bool(retry_on(error)), ""
-    except Exception as own:  # noqa: BLE001 - contract: a predicate that raises means no retry, noted
-        return False, f"not retried: retry_on itself raised {type(own).__name__}: {own}"
 
 
 class LocalOutcome:

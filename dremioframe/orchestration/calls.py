@@ -112,7 +112,7 @@ def read_head(body: memoryview | bytes) -> CallHead:
 
 def pack_inputs(entries: Sequence[tuple[str, bytes]]) -> bytes:
     """Inline inputs: (upstream name, payload) pairs."""
-    parts = []
+    parts: list[bytes] = []
     for name, payload in entries:
         raw = name.encode("utf-8", "surrogatepass")
         parts += (_ENTRY.pack(len(raw), len(payload)), raw, payload)

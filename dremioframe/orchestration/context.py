@@ -64,9 +64,7 @@ class Context(Mapping[str, object]):
 
     __slots__ = ("_source", "_values", "attempt", "pipeline_name", "run_id", "task_name")
 
-    def __init__(
-        self, source: ContextSource, *, run_id: str, pipeline_name: str, task_name: str, attempt: int
-    ) -> None:
+    def __init__(self, source: ContextSource, *, run_id: str, pipeline_name: str, task_name: str, attempt: int) -> None:
         self._source = source
         self._values: dict[str, object] = {}
         self.run_id = run_id

@@ -27,7 +27,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Self
 
 
 class OrchestrationError(Exception):
@@ -202,7 +202,7 @@ class NestedRunError(OrchestrationError):
     """``run()`` was called inside a worker process, or a task factory inside a running task."""
 
 
-class RunFailedError(ExceptionGroup, OrchestrationError):  # type: ignore[type-arg]
+class RunFailedError(ExceptionGroup, OrchestrationError):
     """All failures of one run, in the order in which the tasks were declared.
 
     Attributes:
@@ -211,7 +211,7 @@ class RunFailedError(ExceptionGroup, OrchestrationError):  # type: ignore[type-a
 
     run: Any
 
-    def __new__(cls, message: str, errors: Sequence[Exception], *, run: Any = None) -> RunFailedError:
+    def __new__(cls, message: str, errors: Sequence[Exception], *, run: Any = None) -> Self:
         group = super().__new__(cls, message, errors)
         group.run = run
         return group

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from .machine.protocol import StopReason
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -171,11 +169,15 @@ class Session(Protocol):
 
     def submit(self, attempts: Sequence[tuple[int, int]]) -> None:
         """Start these, in this order, as soon as possible. Never blocks, never raises for one task's sake: an attempt
-        that cannot be sent (an unpicklable argument) is reported by the next ``wait`` as ended."""
+        that cannot be sent (an unpicklable argument) is reported by the next ``wait`` as ended.
+        """
 
     def stop(self, task: int, attempt: int, reason: int) -> None:
-        """End this attempt for certain; see contract section 6. What had been received before wins. Reported by a
-        later ``wait``: as ended when it is confirmed over, or as returned if it had never started."""
+        """End this attempt for certain; ``reason`` is one of ``machine.protocol.StopReason``.
+
+        What had been received before wins. Reported by a later ``wait``: as ended when it is confirmed over, or as
+        returned if it had never started.
+        """
 
     def kill(self) -> None:
         """End everything at once, without grace (second Ctrl-C). The ends are still reported."""
@@ -192,7 +194,8 @@ class Session(Protocol):
 
     def interrupt(self) -> bool:
         """A signal arrived; called from its handler. Does what ``wake`` does, and says whether user code runs in this
-        very thread and shall see KeyboardInterrupt."""
+        very thread and shall see KeyboardInterrupt.
+        """
 
     def is_running(self, task: int, attempt: int) -> bool:
         """Whether code of this (abandoned) attempt still runs."""

@@ -44,11 +44,9 @@ class Pipeline:
     """
 
     def __init__(self, name: str, max_workers: int | None = None, *, executor: str | Executor = "thread") -> None:
-        if not isinstance(name, str):
-            raise DefinitionError(f"the name of a pipeline must be text, not {name!r}")
         if max_workers is not None and (type(max_workers) is not int or max_workers < 1):
             raise DefinitionError(f"max_workers must be a whole number of at least 1, or None, not {max_workers!r}")
-        self.name = name
+        self.name = _checked_name(name)
         self.max_workers = max_workers
         self.executor = executor
         self.last_run: PipelineRun | None = None
@@ -200,6 +198,12 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name!r}: {len(self._tasks)} tasks>"
+
+
+def _checked_name(name: object) -> str:
+    if isinstance(name, str):
+        return name
+    raise DefinitionError(f"the name of a pipeline must be text, not {name!r}")
 
 
 def _edges_of(task: Task) -> list[str]:

@@ -18,7 +18,7 @@ from .payload.codec import DecodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -56,14 +56,14 @@ class AttemptRecord(NamedTuple):
 
     number: int
     status: str
-    worker_pid: int | None
-    wall_s: float | None
-    cpu_s: float | None
-    peak_memory_bytes: int | None
-    peak_is_exact: bool
-    bytes_in: int
-    bytes_out: int
-    error: OrchestrationError | None
+    worker_pid: int | None = None
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    peak_is_exact: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    error: OrchestrationError | None = None
 
 
 class TaskRun(NamedTuple):
@@ -151,9 +151,9 @@ class PipelineRun(Mapping[str, object]):
         run.raise_for_failure()
     """
 
-    def __init__(self, data: RunData) -> None:
+    def __init__(self, data: RunData, values: Mapping[str, object] | None = None) -> None:
         self._data = data
-        self._values: dict[str, object] = {}
+        self._values: dict[str, object] = dict(values or {})
         self._errors: dict[tuple[int, int], OrchestrationError] = {}
 
     @property
@@ -205,7 +205,9 @@ class PipelineRun(Mapping[str, object]):
 
     def __repr__(self) -> str:
         data = self._data
-        return f"<PipelineRun {data.pipeline_name!r} {data.status}: {len(data.dag.names)} tasks, {data.duration_s:.3f} s>"
+        return (
+            f"<PipelineRun {data.pipeline_name!r} {data.status}: {len(data.dag.names)} tasks, {data.duration_s:.3f} s>"
+        )
 
     def _has_value(self, task: int) -> bool:
         return self._data.states[task] is TaskState.SUCCESS and task not in self._data.released
@@ -224,7 +226,7 @@ class PipelineRun(Mapping[str, object]):
 
     @property
     def tasks(self) -> Mapping[str, TaskRun]:
-        return _TaskRuns(self)
+        return _TaskRuns(self.task_run, self._data.dag.names)
 
     @property
     def failures(self) -> dict[str, OrchestrationError]:
@@ -263,19 +265,9 @@ class PipelineRun(Mapping[str, object]):
         stats, error = outcome.stats, self._attempt_error(task, number)
         status = _ATTEMPT_STATUS[outcome.status]
         if stats is None:
-            return AttemptRecord(number, status, None, None, None, None, False, 0, 0, error)
-        return AttemptRecord(
-            number,
-            status,
-            stats.pid,
-            stats.wall_s,
-            stats.cpu_s,
-            stats.peak_memory_bytes,
-            stats.peak_is_exact,
-            stats.bytes_in,
-            stats.bytes_out,
-            error,
-        )
+            return AttemptRecord(number, status, error=error)
+        # Both tuples name the same facts; the record leaves out when it started on a clock that is the executor's own.
+        return AttemptRecord(number, status, stats.pid, *stats[2:], error=error)
 
     def _error(self, task: int) -> OrchestrationError | None:
         count = self._attempt_count(task)
@@ -342,7 +334,9 @@ class PipelineRun(Mapping[str, object]):
         data = self._data
         plain = {name: getattr(data, name) for name in RunData.__slots__}
         every = range(len(data.dag.names))
-        plain["outcomes"] = [None if data.outcomes[i] is None else self._plain(i, self._attempt_count(i)) for i in every]
+        plain["outcomes"] = [
+            None if data.outcomes[i] is None else self._plain(i, self._attempt_count(i)) for i in every
+        ]
         plain["earlier"] = {
             task: [self._plain(task, number) for number in range(1, len(earlier) + 1)]
             for task, earlier in data.earlier.items()
@@ -357,17 +351,18 @@ class PipelineRun(Mapping[str, object]):
 class _TaskRuns(Mapping[str, TaskRun]):
     """``PipelineRun.tasks``: records are made when they are read."""
 
-    def __init__(self, run: PipelineRun) -> None:
-        self._run = run
+    def __init__(self, record: Callable[[str], TaskRun], names: Sequence[str]) -> None:
+        self._record = record
+        self._names = names
 
     def __getitem__(self, name: str) -> TaskRun:
-        return self._run.task_run(name)
+        return self._record(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._run._data.dag.names)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._run._data.dag.names)
+        return len(self._names)
 
     def __repr__(self) -> str:
         return f"{{{', '.join(f'{name!r}: {self[name].status}' for name in self)}}}"
@@ -394,6 +389,4 @@ def _restore(plain: dict[str, Any], values: dict[str, object]) -> PipelineRun:
     data = RunData(plain["run_id"], plain["pipeline_name"], plain["dag"], plain["started_at"])
     for name, value in plain.items():
         setattr(data, name, value)
-    run = PipelineRun(data)
-    run._values.update(values)
-    return run
+    return PipelineRun(data, values)

@@ -1,6 +1,6 @@
 """An attempt in a worker process: unpack the call, run the user's code, pack the outcome.
 
-The pool's worker calls ``run`` of :class:`AttemptRunner` once for each call it receives. Code, the run's facts and large
+The pool's worker calls an :class:`AttemptRunner` once for each call it receives. Code, the run's facts and large
 or indirect inputs are fetched over the side channel when they are first needed and kept as long as that is useful.
 
 What lives here: everything of an attempt that only makes sense in another process. What may not: processes, signals and
@@ -54,7 +54,7 @@ class AttemptRunner:
         self._facts: RunFacts
         references.connect(lambda token: bytes(ports.request(calls.Request.TOKEN + token)))
 
-    def run(self, call: Call) -> tuple[int, Sequence[Any]]:
+    def __call__(self, call: Call) -> tuple[int, Sequence[Any]]:
         """Run one call; returns the outcome's status and the parts of its body."""
         head = calls.read_head(call.body)
         try:
@@ -91,12 +91,15 @@ class AttemptRunner:
 
     def _enter_run(self, run: bytes) -> None:
         """Become a worker of another run: its paths, directory and environment."""
-        facts: RunFacts = calls.RunFacts._make(codec.decode(self._ports.request(calls.Request.RUN + run), private=False))  # type: ignore[arg-type]
+        facts: RunFacts = calls.RunFacts._make(
+            codec.decode(self._ports.request(calls.Request.RUN + run), private=False)
+        )
         sys.path[:] = facts.sys_path
         if facts.cwd is not None:
             os.chdir(facts.cwd)
         _set_environment(facts.environ)
         references.begin_run()
+        self._jobs.clear()  # the same code may be wanted afresh: globals and class attributes as they are now
         self._facts, self._run = facts, run
         self._ports.rebase()
 
@@ -168,9 +171,7 @@ class _FetchingSource:
 
     def errors(self) -> Mapping[str, OrchestrationError]:
         failures: Any = codec.decode(self._ports.request(calls.Request.FAILURES), private=False)
-        return {
-            name: Failure.from_bytes(raw).to_error(task=name, attempt=attempt) for name, attempt, raw in failures
-        }
+        return {name: Failure.from_bytes(raw).to_error(task=name, attempt=attempt) for name, attempt, raw in failures}
 
 
 def _decode(data: Any, stage: str, private: bool, path: str = "") -> Any:

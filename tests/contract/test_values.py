@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pickle
 
-import numpy
+import numpy as np
 import pytest
 
 from dremioframe.orchestration import PayloadError, Pipeline, PipelineRun, Task, task
@@ -19,7 +20,7 @@ def pipeline_of(*tasks, **options):
 
 
 def chain(*tasks):
-    for above, below in zip(tasks, tasks[1:], strict=False):
+    for above, below in itertools.pairwise(tasks):
         above.set_downstream(below)
     return pipeline_of(*tasks)
 
@@ -143,7 +144,7 @@ def test_arrays_of_any_size_are_writable_by_their_consumer(executor, size):
         array += 1
         return float(array.sum()), array.flags.writeable
 
-    run = chain(Task("make", lambda: numpy.ones(size)), Task("consume", consume)).run(executor=executor)
+    run = chain(Task("make", lambda: np.ones(size)), Task("consume", consume)).run(executor=executor)
     assert run["consume"] == (2.0 * size, True)
 
 
@@ -165,7 +166,7 @@ def test_wide_fan_in(executor):
 def test_odd_names_are_only_names(executor):
     names = ["", "../x", "a\nb", "nul\0", "🚀", "x" * 100_000, "'\"[]{}"]
     tasks = [Task(name, lambda context: context.task_name) for name in names]
-    for above, below in zip(tasks, tasks[1:], strict=False):
+    for above, below in itertools.pairwise(tasks):
         above.set_downstream(below)
     tail = Task("tail", lambda context: [context[name] for name in names])
     tasks[-1].set_downstream(tail)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dremioframe.orchestration import Task
+from dremioframe.orchestration import Task, TriggerRule
 from dremioframe.orchestration.compile import compile_tasks
 from dremioframe.orchestration.engine.coordinator import Coordinator
 from dremioframe.orchestration.engine.interrupts import Interrupts
@@ -35,10 +35,7 @@ from dremioframe.orchestration.testing import (
 
 SEEDS = 2000
 CHUNK = 250
-RULES = (
-    "all_success all_failed all_done all_done_min_one_success all_skipped one_failed one_success one_done "
-    "none_failed none_failed_min_one_success none_skipped always"
-).split()
+RULES = [str(rule) for rule in TriggerRule]
 
 
 class Case:

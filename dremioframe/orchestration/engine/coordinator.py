@@ -17,7 +17,6 @@ from __future__ import annotations
 from random import Random
 from typing import assert_never
 
-from ..attempt import wants_retry
 from ..errors import WorkerStartError
 from ..interfaces import OutcomeStatus
 from ..machine.protocol import (
@@ -35,6 +34,7 @@ from ..machine.protocol import (
 )
 from ..machine.run_machine import RunMachine
 from ..machine.states import UNDER_WAY, SkipCause, TaskState
+from ..retry_on import wants_retry
 from .results import Results
 from .run_log import RunLog
 from .timers import RetryTimers
@@ -201,9 +201,7 @@ class Coordinator:
                 retryable = self._own_error_is_retryable(task, attempt, outcome)
             case _:
                 retryable = outcome.retryable
-        return AttemptFailed(
-            task, attempt, retryable, outcome.retry_delay_s, self._random.random(), outcome.abandoned
-        )
+        return AttemptFailed(task, attempt, retryable, outcome.retry_delay_s, self._random.random(), outcome.abandoned)
 
     def _own_error_is_retryable(self, task: int, attempt: int, outcome: Outcome) -> bool:
         """Time-outs and lost workers have no worker left to ask ``retry_on``; it is asked here."""

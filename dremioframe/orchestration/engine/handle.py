@@ -81,7 +81,9 @@ class RunHandle:
             RunFailedError, RunCancelledError: With ``raise_on_failure=True``.
         """
         if not self.wait(timeout):
-            raise TimeoutError(f"the run of pipeline {self._launch.run.pipeline_name!r} has not ended after {timeout} s")
+            raise TimeoutError(
+                f"the run of pipeline {self._launch.run.pipeline_name!r} has not ended after {timeout} s"
+            )
         if self._error is not None:
             raise self._error
         if self._raise_on_failure:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
-    from typing import Any
+    from typing import Any, Self
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -41,7 +41,7 @@ class Interrupts:
         self._previous: dict[int, Any] = {}
         self._notify: Callable[[], bool] = bool
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> Self:
         if self._install:
             for name in _SIGNALS:
                 number = getattr(signal, name, None)
@@ -62,7 +62,7 @@ class Interrupts:
         self._previous.clear()
 
     def notify(self, listener: Callable[[], bool]) -> None:
-        """Call ``listener`` (signal-safe) whenever a signal arrives; if it says so, KeyboardInterrupt is raised there."""
+        """Call ``listener`` (signal-safe) at each signal; if it says so, KeyboardInterrupt is raised there."""
         self._notify = listener
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

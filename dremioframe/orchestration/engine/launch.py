@@ -1,7 +1,7 @@
 """From a declared pipeline to a coordinator that is ready to run.
 
-What lives here: everything that may be wrong before the first task starts, and the choice of the executor. What may not:
-the run itself.
+What lives here: everything that may be wrong before the first task starts, and the choice of the executor. What may
+not: the run itself.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import os
 from datetime import UTC, datetime
 
 from ..compile import compile_tasks
-from ..errors import DefinitionError
+from ..errors import DefinitionError, NestedRunError
 from ..interfaces import Plan
 from ..machine.run_machine import KEEP_RESULTS
-from ..machine.states import TaskState
+from ..payload.tokens import is_worker
 from ..records import PipelineRun, RunData
 from .coordinator import Coordinator
 from .interrupts import Interrupts
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..interfaces import Executor
+    from ..machine.states import TaskState
     from ..task import Task
 
 EXECUTORS = ("inline", "thread", "process")
@@ -152,7 +153,14 @@ class Launch:
         """
         Raises:
             DefinitionError: The pipeline cannot run as written.
+            NestedRunError: This is a worker process.
         """
+        if is_worker():
+            raise NestedRunError(
+                f"pipeline {pipeline_name!r}: run() was called in a worker process. Either task code called it, or a "
+                "module that a worker imports calls it when it is imported: move that call into a function, or under "
+                "`if __name__ == '__main__':`"
+            )
         dag = compile_tasks(tasks, options.context)
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
         data = RunData(run_id, pipeline_name, dag, datetime.now(UTC))
@@ -184,7 +192,7 @@ class Launch:
             WorkerStartError: No worker could be started.
         """
         for task in self._tasks:
-            task._last_run = self._live
+            task._last_run = self._live  # noqa: SLF001 - the one thing of a run that a task knows
         try:
             with self._interrupts:
                 self.coordinator.run()

@@ -1,7 +1,7 @@
 """What the attempts of one run produced, and what a running attempt may see of it.
 
-What lives here: the outcomes, their release, and the frozen view an attempt has of its upstreams. What may not: deciding
-when a value is released (the machine does), decoding it (its reader does).
+What lives here: the outcomes, their release, and the frozen view an attempt has of its upstreams. What may not:
+deciding when a value is released (the machine does), decoding it (its reader does).
 
 An attempt sees what had finished when it was dispatched. The machine numbers the finishing of tasks and notes the count
 at each dispatch, so "had finished by then" is one comparison and nothing is copied.

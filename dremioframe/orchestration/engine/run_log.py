@@ -1,4 +1,4 @@
-"""What a run tells the user's loguru sinks: its start and end, retries, failures, skips by failure. Nothing per success.
+"""What a run tells the user's loguru sinks: start and end, retries, failures, skips by failure. Nothing per success.
 
 Handlers are the user's; none is added or removed here. loguru is imported at the first message, which comes after the
 first dispatch: workers already compute while it loads.
@@ -35,7 +35,9 @@ class RunLog:
     def run_ended(self) -> None:
         data = self._data
         level = "INFO" if data.status == "SUCCESS" else "WARNING"
-        self._logger().log(level, "pipeline {!r}: run ended {} after {:.3f} s", self._name, data.status, data.duration_s)
+        self._logger().log(
+            level, "pipeline {!r}: run ended {} after {:.3f} s", self._name, data.status, data.duration_s
+        )
 
     def retry(self, task: str, error: OrchestrationError, delay_s: float) -> None:
         self._logger(task).warning("{}; next attempt in {:.2f} s", error, delay_s)

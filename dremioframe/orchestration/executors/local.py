@@ -1,7 +1,7 @@
 """What the executors of this process share: running one attempt here, with the values as they are.
 
-What lives here: the context over live objects, the measured call, the outcome of an attempt that took too long. What may
-not: threads, waiting, signals.
+What lives here: the context over live objects, the measured call, the outcome of an attempt that took too long. What
+may not: threads, waiting, signals.
 """
 
 from __future__ import annotations
@@ -14,11 +14,6 @@ from ..context import Context
 from ..errors import TaskTimeoutError
 from ..interfaces import AttemptStats, OutcomeStatus
 from ..payload.failure import Failure
-
-try:
-    from resource import RUSAGE_SELF, getrusage
-except ImportError:  # Windows has no resource module; the peak is then unknown
-    getrusage = None  # type: ignore[assignment]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,8 +70,24 @@ def run_here(plan: Plan, inputs: Inputs, task: int, attempt: int) -> LocalOutcom
 
 
 def _stats(started_s: float, wall_s: float, cpu_s: float) -> AttemptStats:
-    peak = None if getrusage is None else getrusage(RUSAGE_SELF).ru_maxrss * 1024
-    return AttemptStats(os.getpid(), started_s, wall_s, cpu_s, peak, False, 0, 0)
+    return AttemptStats(
+        pid=os.getpid(),
+        started_at_s=started_s,
+        wall_s=wall_s,
+        cpu_s=cpu_s,
+        peak_memory_bytes=_peak_memory_bytes(),
+        peak_is_exact=False,
+        bytes_in=0,
+        bytes_out=0,
+    )
+
+
+def _peak_memory_bytes() -> int | None:
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows has no such module
+        return None
+    return getrusage(RUSAGE_SELF).ru_maxrss * 1024
 
 
 def timed_out(

@@ -13,18 +13,20 @@ from typing import assert_never
 
 from ..attempt import LocalOutcome
 from ..errors import DefinitionError, RunCancelledError, TaskTimeoutError, WorkerLostError
-from ..interfaces import OutcomeStatus, StopReason, Turn
+from ..interfaces import OutcomeStatus, Turn
+from ..machine.protocol import StopReason
 from ..payload import codec, references
 from ..payload.failure import Failure
 from ..pool import cpu
+from ..pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
 from ..pool.process_pool import PoolOptions, ProcessPool
-from ..pool.supervisor import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
 from .process_calls import CallData, Unsendable
 from .process_outcome import ProcessOutcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
     from ..errors import OrchestrationError
     from ..interfaces import Inputs, Outcome, Plan
@@ -90,7 +92,9 @@ class ProcessExecutor:
                 preload=_checked_preload(preload),
                 initializer=_packed_initializer(initializer, tuple(initargs)),
                 max_calls_per_worker=(
-                    None if max_tasks_per_worker is None else _at_least_one("max_tasks_per_worker", max_tasks_per_worker)
+                    None
+                    if max_tasks_per_worker is None
+                    else _at_least_one("max_tasks_per_worker", max_tasks_per_worker)
                 ),
                 kill_grace_s=_checked_grace(kill_grace_s),
                 env=self._env,
@@ -107,7 +111,7 @@ class ProcessExecutor:
         """End all workers. Idempotent; runs that go on lose theirs."""
         self._pool.close()
 
-    def __enter__(self) -> ProcessExecutor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -201,7 +205,7 @@ class ProcessSession:
             task, attempt = _attempt_of(event.call_id)
             match event:
                 case CallEnded():
-                    ended.append((task, attempt, ProcessOutcome(event)))
+                    ended.append((task, attempt, ProcessOutcome(event, self._data.pins)))
                 case CallReturned():
                     returned.append((task, attempt))
                 case CallOverdue():
@@ -236,9 +240,7 @@ class ProcessSession:
         if self._stops.get((task, attempt)) == StopReason.TIMEOUT:
             limit_s = definition.timeout or 0.0
             text = f"{where}: ran longer than its timeout of {limit_s:g} s and was ended (worker pid {event.pid})"
-            error = TaskTimeoutError(
-                text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack
-            )
+            error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
             return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error))
         error = RunCancelledError(f"{where}: ended because the run was stopped (worker pid {event.pid})")
         return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(error))

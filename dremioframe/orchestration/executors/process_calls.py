@@ -48,6 +48,8 @@ class CallData:
         self._digests: dict[tuple[int, int, int, bool], bytes] = {}
         self._external: dict[tuple[int, int], Segment] = {}
         self._run_values: dict[str, bytes | Segment] = {}
+        #: Classes and functions that were told by token: results may name them as long as somebody can read results.
+        self.pins: dict[bytes, Any] = {}
         self._run = self._keep(codec.encode(tuple(_run_facts(plan, env))).to_bytes())
 
     def _keep(self, blob: bytes) -> bytes:
@@ -68,7 +70,7 @@ class CallData:
         code = self._code_digest(definition, takes_context)
         args: Any = _NOTHING
         if definition.args or definition.kwargs:
-            args = _encoded((definition.args, definition.kwargs), "args_pickle", _args_path).to_bytes()
+            args = self._encoded((definition.args, definition.kwargs), "args_pickle", _args_path).to_bytes()
         inputs = self._inline_inputs(task, calls.INLINE_LIMIT - len(args)) if takes_context else _NOTHING
         name = definition.name.encode("utf-8", "surrogatepass")
         if len(name) + len(args) + len(inputs) <= calls.INLINE_LIMIT:
@@ -83,7 +85,7 @@ class CallData:
         if digest is None:
             job = (definition.action, definition.retry_on, definition.on_kill, takes_context)
             try:
-                blob = references.pack_code(job)
+                blob = references.pack_code(job, self.pins)
             except codec.EncodeError as error:
                 raise Unsendable(Failure.payload("code_pickle", _job_path(error.path), error.reason)) from error
             digest = self._digests[key] = self._keep(blob)
@@ -128,7 +130,7 @@ class CallData:
             case calls.Request.CODE | calls.Request.RUN:
                 return self._blobs[key]
             case calls.Request.TOKEN:
-                return references.blob_for_token(key)
+                return references.blob_for_token(key, self.pins)
             case calls.Request.PARTS:
                 return self._external[task, attempt]
             case calls.Request.VALUE:
@@ -158,7 +160,7 @@ class CallData:
     def _run_value(self, name: str) -> bytes | Segment:
         payload = self._run_values.get(name)
         if payload is None:
-            encoded = _encoded(self._plan.context[name], "context_pickle", lambda path: name + path)
+            encoded = self._encoded(self._plan.context[name], "context_pickle", lambda path: name + path)
             if encoded.size > calls.INLINE_LIMIT:
                 payload = Segment.create(encoded.parts, encoded.size)
             else:
@@ -166,16 +168,15 @@ class CallData:
             self._run_values[name] = payload
         return payload
 
+    def _encoded(self, value: object, stage: str, name_path: Callable[[str], str]) -> codec.Payload:
+        try:
+            return codec.encode(value, self.pins)
+        except codec.EncodeError as error:
+            raise Unsendable(Failure.payload(stage, name_path(error.path), error.reason)) from error
+
     def _failures(self, task: int, attempt: int) -> bytes:
         found = self._inputs.failures(task, attempt)
         return codec.encode([(name, number, failure.to_bytes()) for name, number, failure in found]).to_bytes()
-
-
-def _encoded(value: object, stage: str, name_path: Callable[[str], str]) -> codec.Payload:
-    try:
-        return codec.encode(value)
-    except codec.EncodeError as error:
-        raise Unsendable(Failure.payload(stage, name_path(error.path), error.reason)) from error
 
 
 def _args_path(path: str) -> str:
@@ -201,6 +202,7 @@ def _run_facts(plan: Plan, env: Mapping[str, str]) -> calls.RunFacts:
         cwd: str | None = os.getcwd()
     except FileNotFoundError:
         cwd = None  # deleted under us; workers stay where they are
-    path = [entry for entry in sys.path if isinstance(entry, str)]
+    entries: list[Any] = sys.path
+    path = [entry for entry in entries if isinstance(entry, str)]  # imports ignore anything else, too
     environ = {**os.environ, **env}
     return calls.RunFacts(plan.run_id, plan.pipeline_name, tuple(plan.context), path, cwd, environ)

@@ -13,18 +13,23 @@ from ..payload.segments import Segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..pool.supervisor import CallEnded
+    from ..pool.events import CallEnded
 
 
 class ProcessOutcome:
     """Implements :class:`~..interfaces.Outcome` over a :class:`~..pool.supervisor.CallEnded`."""
 
-    __slots__ = ("_ended", "status")
+    __slots__ = ("_ended", "_pins", "status")
 
     abandoned = False
 
-    def __init__(self, ended: CallEnded) -> None:
+    def __init__(self, ended: CallEnded, pins: object) -> None:
+        """
+        Args:
+            pins: Kept alive with the outcome: the classes and functions that its value may name.
+        """
         self._ended = ended
+        self._pins = pins
         self.status = ended.status
 
     @property

@@ -17,13 +17,15 @@ from queue import Empty, SimpleQueue
 
 from ..attempt import LocalOutcome
 from ..errors import DefinitionError, RunCancelledError
-from ..interfaces import OutcomeStatus, StopReason, Turn
+from ..interfaces import OutcomeStatus, Turn
+from ..machine.protocol import StopReason
 from ..payload.failure import Failure
 from .local import run_here, timed_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from ..interfaces import Inputs, Outcome, Plan
 
@@ -58,7 +60,7 @@ class ThreadExecutor:
     def close(self) -> None:
         """Nothing to end: threads belong to runs."""
 
-    def __enter__(self) -> ThreadExecutor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -234,5 +236,6 @@ class ThreadSession:
 
 
 def _stack_of(thread: threading.Thread | None) -> str:
-    frame = sys._current_frames().get(thread.ident or 0) if thread is not None else None
+    # Documented by Python, underscore and all.
+    frame = sys._current_frames().get(thread.ident or 0) if thread is not None else None  # noqa: SLF001
     return "" if frame is None else "".join(traceback.format_stack(frame))

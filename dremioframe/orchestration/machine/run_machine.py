@@ -264,11 +264,13 @@ class RunMachine:
             return
         if self.phases[task] is Phase.STOPPING_CANCEL:
             self._end(task, Phase.CANCELLED, f"attempt {attempt} was stopped with the run")
-        elif (refusal := self._why_no_retry(event)) is None:
-            self._wait_for_retry(event)
-        else:
+        elif (refusal := self._why_no_retry(event)) is not None:
             self._end(task, Phase.FAILED, refusal + "; its code may still be running" * event.abandoned)
             self._settle(task, F)
+        elif self.cancelled:
+            self._end(task, Phase.CANCELLED, f"attempt {attempt} failed, no retry because the run is being stopped")
+        else:
+            self._wait_for_retry(event)
 
     def _why_no_retry(self, event: AttemptFailed) -> str | None:
         retries = self.dag.policies[event.task].retries
@@ -277,8 +279,6 @@ class RunMachine:
             return f"{failed}, its error is not to be retried"
         if event.attempt > retries:
             return f"{failed}, {'no retries left' if retries else 'it has no retries'}"
-        if self.cancelled:
-            return f"{failed}, no retry because the run is being stopped"
         return None
 
     def _wait_for_retry(self, event: AttemptFailed) -> None:

@@ -1,8 +1,8 @@
 """An executor without processes on a clock without waiting.
 
-Everything above it is the real thing: machine, coordinator, timers, results, records. A wait jumps to the next moment at
-which something happens. What happens at the same moment happens in an order shaken by the seed, so that nobody comes to
-rely on one; the same seed gives the same run.
+Everything above it is the real thing: machine, coordinator, timers, results, records. A wait jumps to the next moment
+at which something happens. What happens at the same moment happens in an order shaken by the seed, so that nobody comes
+to rely on one; the same seed gives the same run.
 
 What lives here: virtual time and simulated workers. What may not: knowledge of the DAG.
 """
@@ -15,7 +15,8 @@ from random import Random
 from ..attempt import LocalOutcome, judge
 from ..errors import DefinitionError, RunCancelledError, TaskTimeoutError, WorkerLostError
 from ..executors.local import run_here
-from ..interfaces import AttemptStats, OutcomeStatus, StopReason, Turn
+from ..interfaces import AttemptStats, OutcomeStatus, Turn
+from ..machine.protocol import StopReason
 from ..payload.failure import Failure
 from .behaviour import FOREVER, Behaviour, call
 
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
     from ..interfaces import Inputs, Outcome, Plan
 
     Script = Mapping[str, Behaviour | Sequence[Behaviour]] | Callable[[str, int], Behaviour]
+
+
+_UNKNOWN = AttemptStats(
+    pid=0,
+    started_at_s=0.0,
+    wall_s=0.0,
+    cpu_s=0.0,
+    peak_memory_bytes=None,
+    peak_is_exact=False,
+    bytes_in=0,
+    bytes_out=0,
+)
 
 
 class SimulatedExecutor:
@@ -57,13 +70,13 @@ class SimulatedExecutor:
         self.now_s = 0.0
         self.trace: list[tuple[float, str, str, int]] = []
         self._script: Script = {} if script is None else script
-        self._random = Random(seed)
-        self._grace_s = kill_grace_s
-        self._appointments: list[tuple[float, int, Callable[[], object]]] = []
+        self.random = Random(seed)
+        self.kill_grace_s = kill_grace_s
+        self.appointments: list[tuple[float, int, Callable[[], object]]] = []
 
     def at(self, when_s: float, action: Callable[[], object]) -> None:
         """Call ``action`` when the virtual clock reaches ``when_s``, e.g. to cancel the run."""
-        heappush(self._appointments, (when_s, len(self._appointments), action))
+        heappush(self.appointments, (when_s, len(self.appointments), action))
 
     def open(self, plan: Plan, inputs: Inputs) -> SimulatedSession:
         """Begin one run; see :class:`~..interfaces.Executor`."""
@@ -87,7 +100,9 @@ class _Running:
 
     __slots__ = ("attempt", "behaviour", "end_s", "overdue_s", "reason", "started_s", "task")
 
-    def __init__(self, task: int, attempt: int, behaviour: Behaviour, started_s: float, timeout_s: float | None) -> None:
+    def __init__(
+        self, task: int, attempt: int, behaviour: Behaviour, started_s: float, timeout_s: float | None
+    ) -> None:
         self.task = task
         self.attempt = attempt
         self.behaviour = behaviour
@@ -135,7 +150,7 @@ class SimulatedSession:
             return
         running.reason = reason
         running.overdue_s = FOREVER
-        running.end_s = self.now() + self._executor._random.random() * self._executor._grace_s
+        running.end_s = self.now() + self._executor.random.random() * self._executor.kill_grace_s
 
     def kill(self) -> None:
         for running in self._running.values():
@@ -148,7 +163,7 @@ class SimulatedSession:
             return Turn([], [], [])
         limit_s = FOREVER if timeout_s is None else self.now() + timeout_s
         moments = [min(running.end_s, running.overdue_s) for running in self._running.values()]
-        appointments = self._executor._appointments
+        appointments = self._executor.appointments
         if appointments:
             moments.append(appointments[0][0])
         moment_s = min([limit_s, *moments])
@@ -165,7 +180,7 @@ class SimulatedSession:
         """Everything that happens now, shaken."""
         now_s = self.now()
         due = [running for running in self._running.values() if min(running.end_s, running.overdue_s) <= now_s]
-        self._executor._random.shuffle(due)
+        self._executor.random.shuffle(due)
         turn = Turn([], [], [])
         for running in due:
             key = (running.task, running.attempt)
@@ -198,7 +213,7 @@ class SimulatedSession:
             return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(lost))
         if behaviour.kind == "call":
             return run_here(self._plan, self._inputs, running.task, running.attempt)
-        stats = AttemptStats(0, running.started_s, self.now() - running.started_s, 0.0, None, False, 0, 0)
+        stats = _UNKNOWN._replace(started_at_s=running.started_s, wall_s=self.now() - running.started_s)
         if behaviour.error is not None:
             return LocalOutcome.of(judge(behaviour.error, definition.retry_on), stats)
         return LocalOutcome(OutcomeStatus.SUCCESS, behaviour.value, stats=stats)

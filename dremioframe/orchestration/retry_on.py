@@ -1,0 +1,26 @@
+"""Whether an error deserves another attempt, as the user's ``retry_on`` sees it.
+
+What lives here: one question and its answer, asked by everything that runs attempts. What may not: counts and delays.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .interfaces import RetryOn
+
+
+def wants_retry(retry_on: RetryOn, error: BaseException) -> tuple[bool, str]:
+    """Whether ``retry_on`` wants another attempt after ``error``, and a note if it could not say.
+
+    Example::
+
+        >>> wants_retry((OSError, KeyError), KeyError("x"))
+        (True, '')
+    """
+    if isinstance(retry_on, type | tuple):
+        return isinstance(error, retry_on), ""
+    try:
+        return bool(retry_on(error)), ""
+    except Exception as own:  # noqa: BLE001 - contract: a predicate that raises means no retry, noted
+        return False, f"not retried: retry_on itself raised {type(own).__name__}: {own}"

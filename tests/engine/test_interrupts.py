@@ -1,0 +1,79 @@
+"""Signal handlers: installed only where they belong, always taken back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from dremioframe.orchestration.engine.interrupts import Interrupts
+
+
+@pytest.fixture
+def default_sigterm():
+    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, previous)
+
+
+def test_counts_and_restores():
+    before = signal.getsignal(signal.SIGINT)
+    told = []
+    with Interrupts(install=True) as interrupts:
+        interrupts.notify(lambda: bool(told.append(1)))
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (interrupts.count, interrupts.first, len(told)) == (2, signal.SIGINT, 2)
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.deliver_again()
+
+
+def test_raises_in_the_task_if_told_so():
+    with Interrupts(install=True) as interrupts:
+        interrupts.notify(lambda: True)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_ignored_signal_stays_ignored():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts(install=True) as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert interrupts.count == 0
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+def test_the_users_own_handler_gets_the_signal_again(default_sigterm):
+    got = []
+    signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+    with Interrupts(install=True) as interrupts:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert got == []
+    interrupts.deliver_again()
+    assert got == [signal.SIGTERM]
+
+
+def test_not_in_other_threads():
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def enter():
+        with Interrupts(install=True):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_nothing_to_deliver():
+    with Interrupts(install=False) as interrupts:
+        pass
+    interrupts.deliver_again()
