@@ -1,0 +1,424 @@
+"""Who may have how many workers: the state that all leases of a pool share, under one lock.
+
+Leases run in different threads, each with a loop of its own. They meet here, rarely: when a worker is needed or given
+back, when one ends, and when the zygote has something to say. Whichever loop happens to hear the zygote reads all its
+reports and *posts* them to the leases they concern; a worker's handle is touched only by the thread that has it.
+
+Fair shares: with k leases each may have ``ceil(size / k)`` workers. One that has more (k has grown) gives workers back
+as they become empty; one that has idle workers while another is short gives those back at once; and when there are more
+leases than workers, one that has none is served by the one that has had the most for the longest, call by call.
+
+Starting is bounded: after a failed start the next waits a little, longer each time; after three in a row with no worker
+alive there is no hope, and whoever waits for one is told why.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+
+from ..errors import ExecutorClosedError, WorkerStartError
+from . import channel, cpu, descriptors, frames, termination
+from .frames import Kind
+from .worker_handle import WorkerHandle
+from .zygote_client import ZygoteClient
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .process_pool import PoolOptions
+    from .zygote_client import Report
+
+    class Tenant(Protocol):
+        """A lease as capacity knows it."""
+
+        def post(self, worker: WorkerHandle | None) -> None:
+            """For that lease's own thread: look at this worker (which may be new), or (None) room has changed."""
+
+        def abandon(self) -> None:
+            """This is a forked child: close everything."""
+
+
+_FAILURES_ALLOWED = 3
+_FIRST_DELAY_S = 0.05
+_LONGEST_DELAY_S = 2.0
+
+
+class Share:
+    """What one lease has.
+
+    Attributes:
+        tenant: The lease.
+        limit: Most workers it wants.
+        workers: How many it has.
+        owed: How many it has been asked to give up as soon as they are empty.
+    """
+
+    __slots__ = ("limit", "owed", "tenant", "workers")
+
+    def __init__(self, tenant: Tenant, limit: int) -> None:
+        self.tenant = tenant
+        self.limit = limit
+        self.workers = 0
+        self.owed = 0
+
+
+class Capacity:
+    """Workers, their zygote, and the leases that share them. Every method takes the lock for itself.
+
+    Attributes:
+        hungry: Leases that could use a worker and cannot have one, longest waiting first. Read without the lock as a
+            hint.
+    """
+
+    def __init__(self, options: PoolOptions) -> None:
+        self.options = options
+        self.pid = os.getpid()
+        self.closed = False
+        self.hungry: deque[Share] = deque()
+        self._lock = threading.RLock()
+        self._shares: list[Share] = []
+        self._idle: list[WorkerHandle] = []
+        self._owners: dict[int, tuple[WorkerHandle, Share | None]] = {}
+        self._unordered: deque[WorkerHandle] = deque()  # their fork could not be ordered yet
+        self._zygote: ZygoteClient | None = None
+        self._zygote_ready = False
+        self._zygote_error = ""
+        self._incarnation = 0
+        self._failures = 0
+        self._last_failure = ""
+        self._not_before = 0.0
+        self._delay_s = _FIRST_DELAY_S
+        self._descriptor_limit = descriptors.acquire()
+
+    # --------------------------------------------------------------------------------------------------------- leases
+
+    def join(self, tenant: Tenant, limit: int) -> Share:
+        """A new lease."""
+        with self._lock:
+            self.check_usable()
+            if not self._shares:
+                self._failures = 0  # a new run is a new try
+            share = Share(tenant, limit)
+            self._shares.append(share)
+            if len(self._shares) > 1:
+                self._wake_all()
+            return share
+
+    def leave(self, share: Share) -> None:
+        """The lease is over; it has given back or buried all its workers."""
+        with self._lock:
+            self._shares.remove(share)
+            self._sated(share)
+            self._wake_all()
+
+    def check_usable(self) -> None:
+        """Raise ExecutorClosedError if it was closed, or belongs to the process that this one was forked from."""
+        if self.closed:
+            raise ExecutorClosedError("the process pool is closed")
+        if os.getpid() != self.pid:
+            raise ExecutorClosedError("the process pool was used after fork: it belongs to the parent process")
+
+    def surplus(self, share: Share) -> int:
+        """How many workers this lease must give up as soon as they are empty."""
+        return max(share.workers - self._fair_share(share), share.owed)
+
+    def others_hungry(self, share: Share) -> bool:
+        """Whether another lease could use what this one does not."""
+        return bool(self.hungry) and share not in self.hungry
+
+    # -------------------------------------------------------------------------------------------------------- workers
+
+    def growth(self, share: Share) -> int:
+        """How many more workers this lease could get now."""
+        with self._lock:
+            if share.workers >= share.limit or time.monotonic() < self._not_before:
+                return 0
+            unused = len(self._idle) + self.options.size - len(self._owners)
+            return max(0, min(self._fair_share(share) - share.workers, unused))
+
+    def acquire(self, share: Share) -> WorkerHandle | None:
+        """An idle worker, or a new one that is being forked; None if there is none to be had now."""
+        with self._lock:
+            self.check_usable()
+            if not self.growth(share):
+                return None
+            worker = self._take_idle() or self._fork()
+            if worker is not None:
+                self._own(worker, share)
+                self._sated(share)
+            return worker
+
+    def want(self, share: Share) -> None:
+        """This lease has work and no room for it."""
+        with self._lock:
+            if share in self.hungry or share.workers >= min(share.limit, self._fair_share(share)):
+                return
+            if self.options.size > len(self._owners):
+                return  # nobody else has what it wants: it waits for the delay after a failed start
+            self.hungry.append(share)
+            if share.workers == 0:
+                rich = max(self._shares, key=lambda other: other.workers - other.owed)
+                if rich is not share and rich.workers - rich.owed > 0:
+                    rich.owed += 1
+            self._wake_all(but=share)
+
+    def give_back(self, worker: WorkerHandle, share: Share) -> None:
+        """An empty worker is not needed any more."""
+        with self._lock:
+            share.workers -= 1
+            share.owed = max(0, share.owed - 1)
+            self._owners[worker.incarnation] = (worker, None)
+            worker.leaving = False
+            if worker.is_dead() or self.closed:
+                self._bury(worker)
+                return
+            if self.hungry and self.hungry[0] is not share:
+                heir = self.hungry.popleft()
+                self._own(worker, heir)
+                heir.tenant.post(worker)
+            else:
+                self._idle.append(worker)
+
+    def is_owner(self, worker: WorkerHandle, share: Share) -> bool:
+        """Whether this lease has that worker."""
+        with self._lock:
+            return self._owners.get(worker.incarnation) == (worker, share)
+
+    def gone(self, worker: WorkerHandle, share: Share) -> None:
+        """A leased worker is confirmed dead: its place is free."""
+        with self._lock:
+            del self._owners[worker.incarnation]
+            share.workers -= 1
+            share.owed = max(0, share.owed - 1)
+            for hungry in self.hungry:
+                hungry.tenant.post(None)
+
+    # ----------------------------------------------------------------------------------------------------- fork server
+
+    def start(self) -> None:
+        """Start the zygote now rather than with the first worker."""
+        with self._lock:
+            self.check_usable()
+            self._need_zygote()
+
+    @property
+    def zygote(self) -> ZygoteClient | None:
+        """Whose channel a lease has to watch, and to call :meth:`listen` when it is readable."""
+        return self._zygote
+
+    def listen(self) -> None:
+        """Read what the zygote has said and pass it on.
+
+        Raises:
+            OutOfDescriptors: It has said more, and that cannot be taken now. Nothing is lost.
+        """
+        with self._lock:
+            if self._zygote is None:
+                return
+            try:
+                for report in self._zygote.reports():
+                    self._on_report(report)
+            except channel.Closed:
+                self._lose_zygote(self._zygote.kill())
+                return
+            self._order_forks()
+
+    def distrust_zygote(self) -> None:
+        """It has not said what it must have known for a long time."""
+        with self._lock:
+            if self._zygote is not None:
+                self._lose_zygote(f"did not answer and was {self._zygote.kill()}")
+
+    # -------------------------------------------------------------------------------------------------------- failures
+
+    def start_failed(self, why: str) -> None:
+        """A worker could not be started."""
+        with self._lock:
+            self._failures += 1
+            self._last_failure = why
+            self.slow_down()
+
+    def slow_down(self) -> None:
+        """Something ended that should not have: wait before the next start, longer each time."""
+        with self._lock:
+            self._not_before = time.monotonic() + self._delay_s
+            self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
+
+    def booted(self) -> None:
+        """A worker is ready."""
+        with self._lock:
+            self._failures = 0
+            self._delay_s = _FIRST_DELAY_S
+
+    def retry_at(self) -> float:
+        """When a worker may be started again; in the past unless the last start failed."""
+        return self._not_before
+
+    def check_hope(self, *, alive: bool) -> None:
+        """Raise WorkerStartError if there is no point in waiting for a worker.
+
+        Args:
+            alive: Whether the asking lease has a worker that is ready.
+        """
+        with self._lock:
+            if alive or self._failures < _FAILURES_ALLOWED or self._idle:
+                return
+            raise WorkerStartError(
+                f"no worker process could be started ({self._failures} failed starts in a row): "
+                f"{self._last_failure.strip().splitlines()[-1]}",
+                boot_traceback=self._last_failure,
+            )
+
+    # ------------------------------------------------------------------------------------------------------------- end
+
+    def close(self) -> None:
+        """End the zygote, and with it every worker. Leases still open find out."""
+        with self._lock:
+            if self.closed or os.getpid() != self.pid:
+                return
+            self.closed = True
+            if self._zygote is not None:
+                self._lose_zygote(self._zygote.end())
+            descriptors.release()
+            self._wake_all()
+
+    def abandon(self) -> None:
+        """In a child that the user's process has forked: close what is not ours. Locks may be held for ever here."""
+        self.closed = True
+        if self._zygote is not None:
+            self._zygote.forget()
+            self._zygote = None
+        for worker, _ in self._owners.values():
+            worker.close()
+        for share in self._shares:
+            share.tenant.abandon()
+        self._owners.clear()
+        self._idle.clear()
+
+    # ---------------------------------------------------------------------------------------------------------- inside
+
+    def _fair_share(self, share: Share) -> int:
+        fair = -(-self.options.size // max(1, len(self._shares)))
+        return min(fair, share.limit)
+
+    def _own(self, worker: WorkerHandle, share: Share) -> None:
+        self._owners[worker.incarnation] = (worker, share)
+        share.workers += 1
+
+    def _sated(self, share: Share) -> None:
+        if share in self.hungry:
+            self.hungry.remove(share)
+
+    def _wake_all(self, but: Share | None = None) -> None:
+        for share in self._shares:
+            if share is not but:
+                share.tenant.post(None)
+
+    def _take_idle(self) -> WorkerHandle | None:
+        while self._idle:
+            worker = self._idle.pop()  # the one used last: its caches are warm
+            if not worker.is_dead():
+                return worker
+            self._bury(worker)
+        return None
+
+    def _bury(self, worker: WorkerHandle) -> None:
+        """An idle worker has ended; nobody misses it."""
+        self._owners.pop(worker.incarnation, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if worker in self._unordered:
+            self._unordered.remove(worker)
+        worker.close()
+
+    def _fork(self) -> WorkerHandle | None:
+        try:
+            self._need_zygote()
+            worker = WorkerHandle.create(self._incarnation + 1)
+        except OSError as error:
+            self.start_failed(f"cannot start a worker: {type(error).__name__}: {error}")
+            return None
+        except WorkerStartError as error:
+            self.start_failed(str(error))
+            return None
+        self._incarnation += 1
+        self._unordered.append(worker)
+        self._order_forks()
+        return worker
+
+    def _order_forks(self) -> None:
+        while self._unordered and self._zygote is not None:
+            worker = self._unordered[0]
+            try:
+                if not self._zygote.fork(worker.incarnation, worker.worker_fds()):
+                    return
+            except channel.Closed:
+                return  # its own reports say so too, and there it is dealt with
+            self._unordered.popleft()
+            worker.handed_over()
+
+    def _need_zygote(self) -> None:
+        if self._zygote is not None:
+            return
+        options = self.options
+        environ = {**os.environ, **cpu.thread_limit_env(options.threads_per_worker), **options.env}
+        self._zygote_ready, self._zygote_error = False, ""
+        self._zygote = ZygoteClient.start(
+            runner=options.runner,
+            preload=options.preload,
+            initializer=options.initializer,
+            descriptor_limit=self._descriptor_limit,
+            environ=environ,
+        )
+
+    def _on_report(self, report: Report) -> None:
+        match report.kind:
+            case Kind.READY:
+                self._zygote_ready = True
+            case Kind.ZYGOTE_FAILED:
+                self._zygote_error = report.text
+            case _:
+                self._on_worker_report(report)
+
+    def _on_worker_report(self, report: Report) -> None:
+        """Note it on the worker's handle, and have its lease look. (Only these fields are written from other threads.)"""
+        if report.incarnation not in self._owners:
+            if report.pidfd >= 0:
+                os.close(report.pidfd)
+            return
+        worker, share = self._owners[report.incarnation]
+        match report.kind:
+            case Kind.FORKED:
+                worker.pidfd = report.pidfd
+            case Kind.FORK_FAILED:
+                worker.boot_error = f"cannot fork a worker: {os.strerror(report.detail)}"
+                worker.exit = (None, None)
+            case Kind.EXITED:
+                worker.exit = frames.read_exit(report.number)
+        if share is not None:
+            share.tenant.post(worker)
+        elif worker.exit is not None:
+            self._bury(worker)
+
+    def _lose_zygote(self, how: str) -> None:
+        """The zygote has ended, and its workers with it: the kernel kills them, and their sessions are looked for."""
+        self._zygote = None
+        self._unordered.clear()
+        if not self._zygote_ready and not self.closed:
+            self.start_failed(self._zygote_error or f"the fork server ended before it was ready: {how}")
+        owned = list(self._owners.values())
+        for worker, _ in owned:
+            worker.orphaned = True
+            worker.find_process()
+            if worker.pidfd >= 0:
+                termination.kill(worker.pidfd)
+        termination.kill_sessions(frozenset(worker.pid for worker, _ in owned) - {0})
+        for worker, share in owned:
+            if share is not None:
+                share.tenant.post(worker)
+            else:
+                self._bury(worker)

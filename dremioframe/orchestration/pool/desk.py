@@ -1,0 +1,119 @@
+"""The side channel, seen from the coordinator: answers for running calls, and long results handed over.
+
+What lives here: reading side channels and writing answers. What may not: what a question means (the lease's user knows).
+"""
+
+from __future__ import annotations
+
+from . import frames
+from .channel import Closed
+from .frames import Kind, ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..payload.segments import Segment
+    from .floor import Floor
+    from .worker_handle import WorkerHandle
+
+_RECEIVE_SIZE = frames.HEADER_SIZE + frames.INLINE_LIMIT + 1
+
+
+class Desk:
+    """Serves the side channels of one lease's workers."""
+
+    __slots__ = ("_floor", "_on_request")
+
+    def __init__(self, floor: Floor, on_request: Callable[[int, bytes], bytes | Segment]) -> None:
+        self._floor = floor
+        self._on_request = on_request
+
+    def serve(self, worker: WorkerHandle) -> None:
+        """Read everything that is there.
+
+        Raises:
+            OutOfDescriptors: A segment is there, and cannot be taken now. Nothing is lost.
+        """
+        while not worker.condemned and self._serve_one(worker):
+            pass
+
+    def claim(self, worker: WorkerHandle, call_id: int) -> Segment:
+        """The segment that belongs to an outcome. Its worker has sent it before the outcome.
+
+        Raises:
+            OutOfDescriptors: It cannot be taken now. Nothing is lost.
+            ProtocolError: It is not there.
+        """
+        while worker.result is None or worker.result[0] != call_id:
+            if not self._serve_one(worker):
+                raise ProtocolError(f"the segment of call {call_id} did not come with its outcome")
+        segment = worker.result[1]
+        worker.result = None
+        return segment
+
+    def _serve_one(self, worker: WorkerHandle) -> bool:
+        """Read one packet; False if there is none."""
+        received = worker.side.receive_with(_RECEIVE_SIZE, 1)
+        if received is None:
+            return False
+        packet, fds = received
+        if not packet:  # the worker has ended, or a task has closed its end; either shows elsewhere
+            self._floor.unwatch(worker.side.fd)
+            return False
+        segment = None
+        try:
+            segment = _adopt(fds)
+            frame = frames.parse(packet, worker.incarnation, frames.FROM_SIDE)
+            if frame.kind == Kind.REQUEST:
+                self._answer(worker, frame.call_id, frame.detail, packet[frames.HEADER_SIZE :])
+            elif segment is None:
+                raise ProtocolError("a result without its segment")
+            else:
+                worker.keep_result(frame.call_id, segment)
+                segment = None
+        except ProtocolError as error:
+            self._floor.condemn(worker, f"it sent a malformed packet: {error}")
+            return False
+        finally:
+            if segment is not None:
+                segment.close()
+        return True
+
+    def _answer(self, worker: WorkerHandle, call_id: int, number: int, question: bytes) -> None:
+        try:
+            if call_id and call_id not in worker.calls:
+                raise LookupError("the call that asks is over")
+            sent = self._send_answer(worker, number, self._on_request(call_id, question))
+        except Closed:
+            return  # the worker has ended meanwhile
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, and must not touch the loop
+            why = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[: frames.INLINE_LIMIT]
+            sent = worker.side.send(frames.pack(Kind.REFUSAL, worker.incarnation, body=why, detail=number))
+        if not sent:
+            raise ProtocolError("it asks and does not read the answers")
+
+    def _send_answer(self, worker: WorkerHandle, number: int, answer: bytes | Segment) -> bool:
+        side, incarnation = worker.side, worker.incarnation
+        if not isinstance(answer, bytes):
+            return side.send_with(frames.pack(Kind.ANSWER_SEGMENT, incarnation, detail=number), (answer.fd,))
+        if len(answer) <= frames.INLINE_LIMIT:
+            return side.send(frames.pack(Kind.ANSWER, incarnation, body=answer, detail=number))
+        from ..payload.segments import Segment
+
+        segment = Segment.create((answer,), len(answer), "dremioframe-answer")
+        try:
+            return side.send_with(frames.pack(Kind.ANSWER_SEGMENT, incarnation, detail=number), (segment.fd,))
+        finally:
+            segment.close()
+
+
+def _adopt(fds: tuple[int, ...]) -> Segment | None:
+    if not fds:
+        return None
+    from ..payload.segments import Segment, SegmentError
+
+    try:
+        return Segment.adopt(fds[0])
+    except SegmentError as error:
+        raise ProtocolError(str(error)) from error

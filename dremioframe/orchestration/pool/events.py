@@ -1,0 +1,136 @@
+"""What a lease tells its user: how calls ended.
+
+What lives here: values. :class:`CallEnded` is made once per call, so it only wraps what was received; everything else is
+read out of it when somebody asks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import frames
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..payload.segments import Segment
+    from .frames import Stats
+
+
+class CallEnded(NamedTuple):
+    """The runner finished the call.
+
+    Attributes:
+        call_id: The call.
+        status: What the runner returned as status, 0 to 255; opaque here.
+        pid: Process that ran it.
+        wall_ns: From its start, before anything was unpickled, until its outcome was ready to be sent.
+        packet: The frame as received.
+        segment: The payload if it did not fit in the packet; belongs to the receiver of this event.
+    """
+
+    call_id: int
+    status: int
+    pid: int
+    wall_ns: int
+    packet: bytes
+    segment: Segment | None
+
+    @property
+    def payload(self) -> memoryview | Segment:
+        """What the runner returned, wherever it is."""
+        if self.segment is not None:
+            return self.segment
+        return memoryview(self.packet)[frames.OUTCOME_HEADER_SIZE :]
+
+    @property
+    def stats(self) -> Stats:
+        """What the call cost, as its worker measured it; read anew at each access."""
+        return frames.read_stats(self.packet)
+
+    @property
+    def started_at_s(self) -> float:
+        """When it started, CLOCK_MONOTONIC seconds."""
+        return self.stats.started_ns / 1e9
+
+    @property
+    def wall_s(self) -> float:
+        """Its duration."""
+        return self.wall_ns / 1e9
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time of the worker process during the call."""
+        return self.stats.cpu_ns / 1e9
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Peak resident memory of the worker process."""
+        return self.stats.peak_memory_bytes
+
+    @property
+    def peak_is_exact(self) -> bool:
+        """False if the peak is the worker's high-water mark so far, not this call's own."""
+        return self.stats.peak_is_exact
+
+    @property
+    def bytes_in(self) -> int:
+        """Length of the call's body and of all answers it asked for."""
+        return self.stats.bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """Length of the payload."""
+        if self.segment is not None:
+            return self.segment.size
+        return len(self.packet) - frames.OUTCOME_HEADER_SIZE
+
+
+class CallReturned(NamedTuple):
+    """The call never started; it may be submitted again free of charge."""
+
+    call_id: int
+
+
+class CallLost(NamedTuple):
+    """The worker died while it ran the call, or could not hand over its outcome.
+
+    Attributes:
+        call_id: The call.
+        pid: Process that ran it.
+        exit_code: Its exit code, or None if a signal ended it or its status is unknown.
+        signal: The signal that ended it, or None.
+        description: How it ended and the likely reason, in words.
+        stack: What it wrote about itself when it crashed, if anything.
+    """
+
+    call_id: int
+    pid: int
+    exit_code: int | None
+    signal: int | None
+    description: str
+    stack: str
+
+
+class CallStopped(NamedTuple):
+    """The call is over on our order; its worker, and all that descended from it, is dead.
+
+    Attributes:
+        call_id: The call.
+        pid: Process that ran it.
+        stack: Stacks of its threads when it was told to stop, if asked for and if it could be had.
+        killed: True if it did not end by itself within its grace.
+    """
+
+    call_id: int
+    pid: int
+    stack: str
+    killed: bool
+
+
+class CallOverdue(NamedTuple):
+    """The call has been running longer than its time-out. Said once; nothing is done about it."""
+
+    call_id: int
+
+
+Event = CallEnded | CallReturned | CallLost | CallStopped | CallOverdue

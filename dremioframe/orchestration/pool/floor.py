@@ -1,0 +1,131 @@
+"""What the parts of a lease share: the workers it has, the descriptors it watches, the events it will tell.
+
+What lives here: bookkeeping without decisions. The parts (``intake``, ``desk``, ``deadlines``, ``stopping``,
+``lifecycle``) know the floor and not each other, except where one is handed to another.
+
+Descriptors are of two sorts: inboxes, which are read once per call and have a dictionary of their own, and the rest,
+each with what to do when it is readable. Events may be spurious (a descriptor's number may have been given to another
+since), so everything that is called for one must bear finding nothing.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+
+from . import termination
+from .events import CallReturned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .events import Event
+    from .worker_handle import WorkerHandle
+
+    Handler = Callable[[], None]
+
+_IN = select.EPOLLIN
+
+#: A descriptor whose packet cannot be taken (no descriptor is free) is looked at again after this long.
+_PAUSE_S = 0.01
+
+NEVER = float("inf")
+
+
+class Floor:
+    """The shared state of one lease. Used in the lease's thread only.
+
+    Attributes:
+        epoll: What the lease waits in.
+        events: To be told by the current ``wait``, or the next.
+        workers: Leased workers that are not known to have ended, by incarnation.
+        inboxes: The same by the descriptor of their inbox.
+        resume_due: When a paused descriptor must be looked at again.
+    """
+
+    __slots__ = ("_handlers", "_paused", "epoll", "events", "inboxes", "resume_due", "workers")
+
+    def __init__(self) -> None:
+        self.epoll = select.epoll()
+        self.events: list[Event] = []
+        self.workers: dict[int, WorkerHandle] = {}
+        self.inboxes: dict[int, WorkerHandle] = {}
+        self.resume_due = NEVER
+        self._handlers: dict[int, Handler] = {}
+        self._paused: list[int] = []
+
+    def add(self, worker: WorkerHandle, on_side: Handler) -> None:
+        """A worker arrives."""
+        self.workers[worker.incarnation] = worker
+        self.inboxes[worker.inbox.fd] = worker
+        self.epoll.register(worker.inbox.fd, _IN)
+        self.watch(worker.side.fd, on_side)
+
+    def remove(self, worker: WorkerHandle) -> None:
+        """A worker leaves, or has ended."""
+        del self.workers[worker.incarnation]
+        del self.inboxes[worker.inbox.fd]
+        self._unregister(worker.inbox.fd)
+        self.unwatch(worker.side.fd)
+        if worker.pidfd >= 0:
+            self.unwatch(worker.pidfd)
+
+    def watch(self, fd: int, handler: Handler) -> None:
+        """Call ``handler`` whenever ``fd`` is readable."""
+        self._handlers[fd] = handler
+        self.epoll.register(fd, _IN)
+
+    def unwatch(self, fd: int) -> None:
+        """Never mind; also if it was not watched."""
+        if self._handlers.pop(fd, None) is not None:
+            self._unregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """This descriptor has been closed, and epoll has forgotten it by itself."""
+        self._handlers.pop(fd, None)
+        if fd in self._paused:
+            self._paused.remove(fd)
+
+    def watches(self, fd: int) -> bool:
+        """Whether it is watched, or paused."""
+        return fd in self._handlers
+
+    def handler(self, fd: int) -> Handler | None:
+        """What to do about a readable descriptor that is no inbox."""
+        return self._handlers.get(fd)
+
+    def pause(self, fd: int) -> None:
+        """Do not listen to this descriptor for a moment: what is there cannot be taken now."""
+        self.epoll.unregister(fd)
+        self._paused.append(fd)
+        self.resume_due = min(self.resume_due, time.monotonic() + _PAUSE_S)
+
+    def resume(self) -> None:
+        """Listen to paused descriptors again."""
+        self.resume_due = NEVER
+        for fd in self._paused:
+            if fd in self.inboxes or fd in self._handlers:
+                self.epoll.register(fd, _IN)
+        self._paused.clear()
+
+    def take_back(self, worker: WorkerHandle) -> None:
+        """Take all unread calls back from a worker and tell that they never started."""
+        self.events += map(CallReturned, worker.take_back())
+
+    def condemn(self, worker: WorkerHandle, fault: str = "") -> None:
+        """End a worker, now. If it has not been forked yet, as soon as it is."""
+        worker.condemned = True
+        worker.fault = worker.fault or fault
+        if worker.pidfd >= 0:
+            termination.kill(worker.pidfd)
+
+    def close(self) -> None:
+        """Stop watching altogether."""
+        self.epoll.close()
+
+    def _unregister(self, fd: int) -> None:
+        if fd in self._paused:
+            self._paused.remove(fd)
+        else:
+            self.epoll.unregister(fd)

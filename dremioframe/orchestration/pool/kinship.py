@@ -1,0 +1,80 @@
+"""Who is whose child, and who dies with whom: prctl and /proc.
+
+What lives here: the Linux calls that Python has no function for, and the listing of children. What may not: decisions.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def die_with_parent(parent_pid: int) -> bool:
+    """Have the kernel kill this process when its parent dies; False if the parent is dead already.
+
+    The signal is bound to the parent's *thread*, so this is for children of single-threaded processes only.
+    """
+    _call(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    return os.getppid() == parent_pid
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, in place of init."""
+    _call(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children() -> list[int]:
+    """Pids of this (single-threaded) process's children, zombies included.
+
+    One that is born or dies meanwhile may be missing, and in rare cases its neighbour: ask again after each death.
+    """
+    pid = os.getpid()
+    try:
+        with open(f"/proc/self/task/{pid}/children", "rb") as listing:
+            return [int(word) for word in listing.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [child for child in _all_pids() if (stat := read_stat(child)) is not None and stat[0] == pid]
+
+
+def session_members(sessions: frozenset[int]) -> list[int]:
+    """Pids of all living processes of these sessions."""
+    members = []
+    for pid in _all_pids():
+        stat = read_stat(pid)
+        if stat is not None and stat[1] in sessions:
+            members.append(pid)
+    return members
+
+
+def read_stat(pid: int) -> tuple[int, int] | None:
+    """(parent, session) of a living process; None if there is none, or only a zombie is left."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            text = stat.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command name, in parentheses, may contain anything, parentheses and blanks included.
+    state, parent, _, session = text[text.rindex(b")") + 2 :].split(b" ", 4)[:4]
+    return None if state in b"ZX" else (int(parent), int(session))
+
+
+def thread_count() -> int:
+    """Threads of this process, of any language."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _call(option: int, argument: int) -> None:
+    import ctypes  # only the zygote and its children get here, and the coordinator need not pay for it
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+    if prctl(option, argument, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl({option}): {os.strerror(code)}")

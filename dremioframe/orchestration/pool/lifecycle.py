@@ -1,0 +1,152 @@
+"""A worker's arrival, its end, and what its end means for the calls it had.
+
+An end is noticed by the worker's pidfd, or reported by the zygote, whichever is heard first. Then, in this order:
+drain its inbox (what it has finished counts), take its unread calls back (they never started), classify the rest by its
+page (the one it was running is lost, or stopped; any other was received and never started). How it ended is the zygote's
+to say; the casualty is told when that is known, everything else and the free place at once.
+
+What lives here: these steps. What may not: deciding to end a worker (``stopping``, ``intake``), or to start one
+(``supervisor``).
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from . import termination
+from .events import CallLost, CallReturned, CallStopped
+from .floor import NEVER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .capacity import Capacity, Share
+    from .desk import Desk
+    from .floor import Floor
+    from .intake import Intake
+    from .stopping import Stops
+    from .worker_handle import WorkerHandle
+
+#: The zygote must have reported an end by then; it holds a report for half a second at most. If not, it is broken.
+_REPORT_LIMIT_S = 5.0
+
+
+class Lifecycle:
+    """Arrivals and ends of one lease's workers.
+
+    Attributes:
+        due: When :meth:`expire` has to be called next.
+        dying: How many ends are waiting to be reported.
+    """
+
+    __slots__ = ("_capacity", "_casualties", "_desk", "_floor", "_intake", "_share", "_stops", "due")
+
+    def __init__(
+        self, floor: Floor, desk: Desk, intake: Intake, stops: Stops, capacity: Capacity, share: Share
+    ) -> None:
+        self._floor = floor
+        self._desk = desk
+        self._intake = intake
+        self._stops = stops
+        self._capacity = capacity
+        self._share = share
+        self._casualties: dict[WorkerHandle, tuple[int, float]] = {}  # ended, not reported: (call it ran or 0, limit)
+        self.due = NEVER
+
+    @property
+    def dying(self) -> int:
+        return len(self._casualties)
+
+    def enlist(self, worker: WorkerHandle) -> None:
+        """A worker is ours now."""
+        self._floor.add(worker, partial(self._desk.serve, worker))
+        self.look(worker)
+
+    def dismiss(self, worker: WorkerHandle) -> None:
+        """An empty worker is not ours any more."""
+        self._floor.remove(worker)
+        worker.full = worker.alone = False
+        self._capacity.give_back(worker, self._share)
+
+    def look(self, worker: WorkerHandle) -> None:
+        """Something about this worker was reported; what, is on its handle."""
+        if worker in self._casualties:
+            self._settle_if_known(worker)
+        elif worker.incarnation not in self._floor.workers:
+            return  # no longer ours
+        elif worker.exit is not None or (worker.orphaned and worker.pidfd < 0):
+            self.on_end(worker)
+        elif worker.pidfd >= 0 and not self._floor.watches(worker.pidfd):
+            self._floor.watch(worker.pidfd, partial(self.on_end, worker))
+            if worker.order is not None and not worker.order.killed:
+                self._stops.proceed(worker)
+            elif worker.condemned:
+                self._floor.condemn(worker)
+
+    def on_end(self, worker: WorkerHandle) -> None:
+        """Its process has ended."""
+        if worker.incarnation not in self._floor.workers:
+            return
+        self._intake.drain(worker)
+        self._intake.give_up_claim(worker)
+        self._floor.remove(worker)
+        self._floor.take_back(worker)
+        casualty, _ = worker.running()
+        self._floor.events += [CallReturned(call_id) for call_id in worker.calls if call_id != casualty]
+        self._capacity.gone(worker, self._share)
+        limit = time.monotonic() + _REPORT_LIMIT_S
+        self._casualties[worker] = (casualty, limit)
+        self.due = min(self.due, limit)
+        self._settle_if_known(worker)
+
+    def expire(self, now: float) -> None:
+        """Reports that have not come will not come."""
+        overdue = [worker for worker, (_, limit) in self._casualties.items() if limit <= now]
+        if overdue:
+            self._capacity.distrust_zygote()
+        for worker in overdue:
+            worker.orphaned = True
+            self._settle_if_known(worker)
+        self.due = min((limit for _, limit in self._casualties.values()), default=NEVER)
+
+    def forget(self) -> None:
+        """The lease is over: nobody wants to know any more."""
+        for worker in self._casualties:
+            worker.close()
+        self._casualties.clear()
+
+    def _settle_if_known(self, worker: WorkerHandle) -> None:
+        if worker.exit is None and not worker.orphaned:
+            return
+        casualty, _ = self._casualties.pop(worker)
+        if casualty:
+            self._tell(worker, casualty)
+        elif not worker.booted:
+            self._capacity.start_failed(_boot_story(worker))
+        elif not worker.served and not worker.order:
+            self._capacity.slow_down()
+        worker.close()
+
+    def _tell(self, worker: WorkerHandle, call_id: int) -> None:
+        stack = worker.page.dump()
+        order = worker.order
+        if order is not None and order.call_id == call_id:
+            self._floor.events.append(CallStopped(call_id, worker.pid, stack, order.killed))
+            return
+        code, signum = worker.exit or (None, None)
+        self._floor.events.append(CallLost(call_id, worker.pid, code, signum, _story(worker), stack))
+
+
+def _story(worker: WorkerHandle) -> str:
+    if worker.fault:
+        return f"was ended because {worker.fault}"
+    if worker.exit is None:
+        return "was killed because its fork server had ended"
+    return termination.describe_exit(*worker.exit, worker.farewell)
+
+
+def _boot_story(worker: WorkerHandle) -> str:
+    """Why a worker has ended before it was ready."""
+    if worker.boot_error:
+        return worker.boot_error
+    return f"{worker.page.dump()}\na worker {_story(worker)} before it was ready".strip()

@@ -1,0 +1,97 @@
+"""The user's ``preload`` modules, imported once in the fork server, and refused if they leave threads behind.
+
+A thread does not survive a fork, but the locks it held do; a worker forked from a process with threads may hang in its
+first import. So a module that leaves threads running is refused by name, rather than trusted.
+
+While user code is imported here, nobody runs the fork server's loop, which is what ends everything when the coordinator
+dies. A thread does that meanwhile; it is gone before anything is forked.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import threading
+import time
+
+from . import kinship
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Threads that are about to end when the import returns get so long.
+_SETTLE_S = 1.0
+
+
+class ThreadsLeft(Exception):
+    """A preloaded module leaves threads running."""
+
+
+def preload(modules: Sequence[str], lifelines: tuple[int, ...]) -> None:
+    """Import these modules.
+
+    Args:
+        modules: Names, in order.
+        lifelines: Descriptors that become readable, or hang up, when the coordinator is gone.
+
+    Raises:
+        ThreadsLeft: Naming the module.
+        BaseException: Whatever the import raises.
+    """
+    if not modules:
+        return
+    with _Guard(lifelines):
+        for name in modules:
+            importlib.import_module(name)
+            # Two: this one and the guard.
+            if not _settles(2):
+                raise ThreadsLeft(
+                    f"preload module {name!r} leaves threads running ({_names()}), and a process with threads "
+                    f"cannot be forked safely; take it out of preload"
+                )
+    if not _settles(1):
+        raise ThreadsLeft(f"a thread of this fork server does not end ({_names()})")
+
+
+class _Guard:
+    """Ends this process and its session when the coordinator dies, for as long as the ``with`` block lasts."""
+
+    def __init__(self, lifelines: tuple[int, ...]) -> None:
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        coordinator, control = lifelines
+        self._poll.register(coordinator, select.POLLIN)
+        self._poll.register(control, 0)  # hang-up only: orders may be waiting there already
+        self._poll.register(self._stop, select.POLLIN)
+        self._thread = threading.Thread(target=self._watch, name="dremioframe-guard", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        os.close(self._stop)
+
+    def _watch(self) -> None:
+        if any(fd != self._stop for fd, _ in self._poll.poll()):
+            os.killpg(0, signal.SIGKILL)
+
+
+def _settles(threads: int) -> bool:
+    """Whether no more than so many threads are left, now or soon. The kernel has no event for the end of a thread."""
+    deadline = time.monotonic() + _SETTLE_S
+    while kinship.thread_count() > threads:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def _names() -> str:
+    python = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    own = [name for name in python if name != "dremioframe-guard"]
+    return ", ".join(own) if own else "started by native code"

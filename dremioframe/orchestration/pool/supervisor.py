@@ -1,0 +1,450 @@
+"""A lease: one run's use of the pool's workers, and the loop that supervises them.
+
+::
+
+    submit ----> backlog (only if nothing has room) ----> inbox of a worker ----------------+
+                                                          (up to ``window`` calls wait)     |
+    wait <---- events <---- intake  <---- outcomes -------------------------------- worker <+
+                 ^   ^      desk    <---- questions, long results (side channel) --   |
+                 |   |               ---- answers -------------------------------->   |
+                 |   +----- deadlines <-- status page (running call, its start) ----  |
+                 |          stopping ---- signals through its pidfd --------------->  |
+                 +--------- lifecycle <-- pidfd (it has ended), zygote (how) --------+
+
+Everything happens in the thread that calls ``wait``; there are no helper threads. One epoll holds the inboxes, side
+channels and pidfds of the leased workers, the zygote's channel (whoever hears it passes on what concerns others), and
+an eventfd for :meth:`Lease.wake` and for what other threads post.
+
+Who gets a call: a worker that has nothing to do; else a new one, if this lease may have more; else one that may hold
+calls in advance (``window``). Calls that wait at a worker which turns out to be running something long are taken back
+and told as returned, so nothing is stranded behind it; the caller submits them again in the order it thinks best then.
+
+What lives here: distributing calls, waiting, the lease's beginning and end. The parts above have files of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+
+from .channel import OutOfDescriptors
+from .deadlines import Deadlines
+from .desk import Desk
+from .events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped, Event
+from .floor import NEVER, Floor
+from .intake import Intake
+from .lifecycle import Lifecycle
+from .stopping import Stops
+from .window import STALL_S, Window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    from ..payload.segments import Segment
+    from .capacity import Capacity
+    from .process_pool import ProcessPool
+    from .worker_handle import WorkerHandle
+    from .zygote_client import ZygoteClient
+
+    BytesLike: TypeAlias = bytes | bytearray | memoryview
+
+__all__ = ["CallEnded", "CallLost", "CallOverdue", "CallReturned", "CallStopped", "Event", "Lease"]
+
+_monotonic = time.monotonic
+
+#: ``close`` waits so long for killed workers; they have been sent SIGKILL.
+_CLOSE_LIMIT_S = 2.0
+
+
+class Lease:
+    """Workers of a pool, used by one thread. Only :meth:`wake` may be called from others."""
+
+    def __init__(
+        self,
+        pool: ProcessPool,
+        capacity: Capacity,
+        on_request: Callable[[int, bytes], bytes | Segment],
+        max_workers: int | None,
+    ) -> None:
+        capacity.check_usable()
+        size = capacity.options.size
+        self._pool = pool  # a pool is not collected while it is in use
+        self._capacity = capacity
+        self._max_calls = capacity.options.max_calls_per_worker
+        self._floor = floor = Floor()
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._mail: deque[WorkerHandle | None] = deque()
+        self._woken = False
+        self._closed = False
+        self._backlog: deque[tuple[int, bytes, float | None, bool]] = deque()
+        self._slots: list[WorkerHandle | None] = []  # where the next calls go, last first; None for a new worker
+        self._window = Window()
+        self._crowded = False  # some call may be waiting behind another, or for a worker to boot
+        self._crowded_due = NEVER
+        self._starved = False  # room was asked for and there was none, nor any worker
+        self._zygote: ZygoteClient | None = None
+        floor.watch(self._wake_fd, self._read_wake)
+        self._desk = desk = Desk(floor, on_request)
+        self._intake = Intake(floor, desk, self._window, capacity)
+        self._deadlines = Deadlines(floor)
+        self._stops = Stops(floor, self._intake, capacity.options.kill_grace_s)
+        self._share = capacity.join(self, size if max_workers is None else min(size, max_workers))
+        self._lifecycle = Lifecycle(floor, desk, self._intake, self._stops, capacity, self._share)
+
+    # ------------------------------------------------------------------------------------------------------ dispatching
+
+    def room(self) -> int:
+        """How many calls may be submitted now. Ask only if there is something to submit: 0 is taken as hunger."""
+        self._plan()
+        room = 0 if self._backlog else len(self._slots)
+        if room == 0:
+            self._capacity.want(self._share)
+        self._starved = room == 0
+        return room
+
+    def submit(
+        self,
+        call_id: int,
+        parts: Sequence[BytesLike],
+        timeout_s: float | None,
+        urgent_alone: bool = False,  # noqa: FBT001, FBT002 - hot path: keywords cost
+    ) -> None:
+        """Have a call run as soon as possible.
+
+        Args:
+            call_id: A number that no other call of this lease has at the time; not 0.
+            parts: The call's body, to be joined; at most 200,000 bytes.
+            timeout_s: After so long, counted from its start in the worker, :class:`CallOverdue` is told.
+            urgent_alone: It must not wait behind another call, nor another behind it.
+
+        Raises:
+            ExecutorClosedError: The pool was closed, or belongs to another process.
+        """
+        body = b"".join(parts)
+        if urgent_alone or not self._slots:
+            self._backlog.append((call_id, body, timeout_s, urgent_alone))
+            self._flush_backlog()
+            return
+        worker = self._slots.pop() or self._hire()
+        if worker is None or not self._send(worker, call_id, body, timeout_s):
+            self._backlog.append((call_id, body, timeout_s, False))
+
+    def _send(self, worker: WorkerHandle, call_id: int, body: bytes, timeout_s: float | None) -> bool:
+        if not worker.accepting or not worker.send_call(call_id, body, timeout_s):
+            return False
+        if len(worker.calls) > 1 or not worker.booted:
+            self._crowded = True
+        if timeout_s is not None:
+            self._deadlines.arm(worker, timeout_s)
+        return True
+
+    def _plan(self) -> None:
+        """Lay out who gets the next calls: idle workers, new ones, then a second call for each, a third, ..."""
+        window = self._window.size
+        first: list[WorkerHandle | None] = []
+        booting: list[WorkerHandle | None] = []
+        spare: list[tuple[WorkerHandle, int]] = []
+        for worker in self._floor.workers.values():
+            if not worker.accepting:
+                continue
+            held = len(worker.calls)
+            limit = window if worker.booted else 1
+            if self._max_calls is not None:
+                limit = min(limit, held + self._max_calls - worker.sent)
+            if held == 0 and limit > 0:
+                (first if worker.booted else booting).append(worker)
+                held = 1
+            if held * 2 <= limit:  # refilled when half empty: full ones are not topped up call by call
+                spare.append((worker, limit - held))
+        slots = first + booting
+        slots += [None] * self._capacity.growth(self._share)
+        for level in range(max((count for _, count in spare), default=0)):
+            slots += [worker for worker, count in spare if count > level]
+        slots.reverse()
+        self._slots = slots
+
+    def _hire(self) -> WorkerHandle | None:
+        worker = self._capacity.acquire(self._share)
+        if worker is not None:
+            self._lifecycle.enlist(worker)
+        return worker
+
+    def _flush_backlog(self) -> None:
+        """Send what could not be sent when it was submitted."""
+        if not self._slots:
+            self._plan()
+        for _ in range(len(self._backlog)):
+            call_id, body, timeout_s, alone = self._backlog.popleft()
+            worker = self._idle_worker() if alone else (self._slots.pop() or self._hire()) if self._slots else None
+            if worker is None or not self._send(worker, call_id, body, timeout_s):
+                self._backlog.append((call_id, body, timeout_s, alone))
+            elif alone:
+                worker.alone = True
+
+    def _idle_worker(self) -> WorkerHandle | None:
+        for worker in self._floor.workers.values():
+            if worker.accepting and not worker.calls:
+                return worker
+        return self._hire()
+
+    # --------------------------------------------------------------------------------------------------------- stopping
+
+    def stop(self, call_id: int, dump: bool) -> None:  # noqa: FBT001 - always given by name
+        """End a call for certain. ``wait`` tells what became of it: ended, returned (it never started), or stopped.
+
+        Args:
+            call_id: The call; one that is over already is ignored.
+            dump: Whether the stacks of its threads are wanted.
+        """
+        self._slots.clear()
+        for index, (waiting, *_) in enumerate(self._backlog):
+            if waiting == call_id:
+                del self._backlog[index]
+                self._floor.events.append(CallReturned(call_id))
+                return
+        worker = self._holder(call_id)
+        if worker is not None:
+            self._stops.stop(worker, call_id, dump=dump)
+
+    def kill_all(self) -> None:
+        """End all calls at once, without grace."""
+        self._slots.clear()
+        self._floor.events += [CallReturned(waiting) for waiting, *_ in self._backlog]
+        self._backlog.clear()
+        for worker in list(self._floor.workers.values()):
+            self._stops.kill(worker)
+
+    def started_at(self, call_id: int) -> float | None:
+        """When the call began to run, CLOCK_MONOTONIC seconds; None while it waits, and when it is over."""
+        worker = self._holder(call_id)
+        if worker is None:
+            return None
+        running, started_ns = worker.running()
+        return started_ns / 1e9 if running == call_id else None
+
+    def _holder(self, call_id: int) -> WorkerHandle | None:
+        for worker in self._floor.workers.values():
+            if call_id in worker.calls:
+                return worker
+        return None
+
+    # ---------------------------------------------------------------------------------------------------------- waiting
+
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """Wait for something to tell, for :meth:`wake`, for room, or until the time is over.
+
+        Args:
+            timeout_s: None means no limit.
+
+        Returns:
+            What has happened, in no particular order; empty if nothing, or if only ``room`` has changed.
+
+        Raises:
+            ExecutorClosedError: The pool was closed, or belongs to another process.
+            WorkerStartError: Three starts in a row have failed and no worker is alive.
+        """
+        floor = self._floor
+        until = NEVER if timeout_s is None else _monotonic() + timeout_s
+        while True:
+            self._prepare()
+            now = self._turn(until)
+            if floor.events or self._woken or now >= until:
+                self._woken = False
+                events, floor.events = floor.events, []
+                self._slots.clear()
+                return events
+
+    def wake(self) -> None:
+        """Make a running or the next ``wait`` return. From any thread, and from a signal handler."""
+        self._woken = True
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _prepare(self) -> None:
+        """What has to be in order before sleeping."""
+        capacity = self._capacity
+        capacity.check_usable()
+        if capacity.zygote is not self._zygote:
+            self._follow_zygote()
+        if self._mail:
+            self._read_mail()
+        if self._backlog:
+            self._flush_backlog()
+        if capacity.hungry or capacity.surplus(self._share):
+            self._share_out()
+        if (self._starved or self._backlog) and not self._floor.events:
+            capacity.check_hope(alive=any(worker.booted for worker in self._floor.workers.values()))
+
+    def _turn(self, until: float) -> float:
+        """Sleep until something happens or is due, and deal with it; returns the time afterwards."""
+        floor = self._floor
+        due = min(until, self._deadlines.due, self._stops.due, self._lifecycle.due, floor.resume_due)
+        now = _monotonic()
+        if self._crowded:
+            if self._crowded_due == NEVER:
+                self._crowded_due = now + STALL_S
+            due = min(due, self._crowded_due)
+        if self._starved and self._capacity.retry_at() > now:
+            due = min(due, self._capacity.retry_at())
+        sleep_s = 0.0 if floor.events or self._woken else -1 if due == NEVER else max(0.0, due - now)
+        late = []
+        for fd, _ in floor.epoll.poll(sleep_s):
+            worker = floor.inboxes.get(fd)
+            if worker is not None:
+                self._intake.drain(worker)
+            else:
+                late.append(fd)
+        for fd in late:
+            self._handle(fd)
+        if self._mail:
+            self._read_mail()
+        now = _monotonic()
+        if now >= due:
+            self._expire(now)
+        return now
+
+    def _handle(self, fd: int) -> None:
+        handler = self._floor.handler(fd)
+        if handler is None:
+            return  # it was unwatched by what came before it
+        try:
+            handler()
+        except OutOfDescriptors:
+            self._floor.pause(fd)
+
+    def _expire(self, now: float) -> None:
+        """Something is due. Everything that could be read has been read, so nobody is judged by stale news."""
+        if now >= self._floor.resume_due:
+            self._floor.resume()
+        if now >= self._deadlines.due:
+            self._deadlines.expire(now)
+        if now >= self._stops.due:
+            self._stops.expire(now)
+        if now >= self._lifecycle.due:
+            self._lifecycle.expire(now)
+        if self._crowded and now >= self._crowded_due:
+            self._uncrowd(now)
+        if self._starved and 0 < self._capacity.retry_at() <= now:
+            self._starved = False
+            self._woken = True  # there may be room now
+
+    def _uncrowd(self, now: float) -> None:
+        """Take back what waits behind a long call, or for a worker that is still booting while another is idle."""
+        self._crowded_due = now + STALL_S
+        workers = self._floor.workers.values()
+        idle = any(worker.booted and worker.accepting and not worker.calls for worker in workers)
+        crowded = False
+        for worker in workers:
+            if not worker.booted:
+                crowded = crowded or bool(worker.calls)
+                if idle and worker.calls:
+                    self._floor.take_back(worker)
+            elif len(worker.calls) > 1:
+                crowded = True
+                running, started_ns = worker.running()
+                if running and now - started_ns / 1e9 > STALL_S:
+                    self._floor.take_back(worker)
+                    self._window.stalled()
+        self._crowded = crowded
+        if not crowded:
+            self._crowded_due = NEVER
+
+    # ---------------------------------------------------------------------------------------------- others in the pool
+
+    def post(self, worker: WorkerHandle | None) -> None:
+        """From other threads, under the pool's lock: look at this worker, or (None) see whether room has changed."""
+        self._mail.append(worker)
+        os.eventfd_write(self._wake_fd, 1)
+
+    def abandon(self) -> None:
+        """In a child that the user's process has forked."""
+        self._closed = True
+        self._floor.close()
+        os.close(self._wake_fd)
+
+    def _read_mail(self) -> None:
+        while self._mail:
+            worker = self._mail.popleft()
+            if worker is None:
+                self._woken = True
+            elif worker.incarnation in self._floor.workers or not self._capacity.is_owner(worker, self._share):
+                self._lifecycle.look(worker)
+            else:
+                self._lifecycle.enlist(worker)
+                self._woken = True
+
+    def _read_wake(self) -> None:
+        try:
+            os.eventfd_read(self._wake_fd)
+        except BlockingIOError:
+            return
+
+    def _follow_zygote(self) -> None:
+        """Another fork server is in office: listen to that one. The old one's descriptor is closed, and so unwatched."""
+        floor = self._floor
+        if self._zygote is not None:
+            floor.forget(self._zygote.control_fd)
+        self._zygote = self._capacity.zygote
+        if self._zygote is not None:
+            floor.watch(self._zygote.control_fd, self._capacity.listen)
+
+    def _share_out(self) -> None:
+        """Give workers back: idle ones if anybody else needs them, and those above the fair share when they are empty."""
+        surplus = self._capacity.surplus(self._share)
+        wanted = self._capacity.others_hungry(self._share)
+        for worker in list(self._floor.workers.values()):
+            if not worker.calls and not worker.condemned and (surplus > 0 or wanted):
+                self._lifecycle.dismiss(worker)
+                surplus -= 1
+        for worker in sorted(self._floor.workers.values(), key=lambda worker: len(worker.calls)):
+            worker.leaving = surplus > 0 and not worker.condemned
+            surplus -= worker.leaving
+
+    # -------------------------------------------------------------------------------------------------------------- end
+
+    def close(self) -> None:
+        """Give all workers back. Calls that are not over are ended at once and not told. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._capacity.closed:
+                self._end_calls()
+        finally:
+            for worker in list(self._floor.workers.values()):
+                self._let_go(worker)
+            self._lifecycle.forget()
+            self._capacity.leave(self._share)
+            self._floor.close()
+            os.close(self._wake_fd)
+
+    def _end_calls(self) -> None:
+        self._backlog.clear()
+        until = _monotonic() + _CLOSE_LIMIT_S
+        for worker in list(self._floor.workers.values()):
+            if worker.calls:
+                self._stops.kill(worker)
+        while self._is_ending() and not self._capacity.closed and _monotonic() < until:
+            if self._capacity.zygote is not self._zygote:
+                self._follow_zygote()
+            self._floor.events.clear()
+            self._woken = False
+            self._turn(until)
+        for event in self._floor.events:
+            if type(event) is CallEnded and event.segment is not None:
+                event.segment.close()
+
+    def _is_ending(self) -> bool:
+        return bool(self._lifecycle.dying) or any(worker.condemned for worker in self._floor.workers.values())
+
+    def _let_go(self, worker: WorkerHandle) -> None:
+        if worker.condemned or worker.calls or self._capacity.closed:
+            self._floor.condemn(worker)
+            self._floor.remove(worker)
+            self._capacity.gone(worker, self._share)
+            worker.close()
+        else:
+            self._lifecycle.dismiss(worker)
+

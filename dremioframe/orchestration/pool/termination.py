@@ -1,0 +1,107 @@
+"""Ending processes for certain, and saying in words how one ended.
+
+What lives here: signals sent from the coordinator, always through a pidfd, never to a number that may have been reused,
+and the translation of exit statuses. What may not: when to do it (``stopping``), and process groups, which only their
+parent may signal safely (``zygote``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from . import kinship
+from .status_page import Farewell
+
+#: Makes a worker write the stacks of its threads, from C, whatever it is doing. A real-time signal because tasks and
+#: libraries use SIGUSR1 and SIGUSR2.
+DUMP_SIGNAL = signal.SIGRTMIN + 11
+
+_ADVICE: dict[int, str] = {
+    signal.SIGKILL: "usually the kernel's out-of-memory killer, or somebody's kill -9",
+    signal.SIGSEGV: "a crash in native code",
+    signal.SIGBUS: "a crash in native code, or a mapped file that was cut short",
+    signal.SIGABRT: "native code gave up",
+    signal.SIGILL: "native code built for another CPU, or a crash",
+    signal.SIGFPE: "an arithmetic error in native code",
+    signal.SIGTERM: "told to end from outside",
+    signal.SIGXCPU: "over its CPU limit",
+    signal.SIGALRM: "a timer that the task had set and nobody caught",
+    signal.SIGSYS: "a system call that this container forbids",
+}
+
+_FAREWELLS = {
+    Farewell.CHANNEL_LOST: "its channel to the coordinator was closed or replaced by the task",
+    Farewell.RUNNER_FAILED: "an internal error, printed to its standard error",
+    Farewell.TERMINATED: "it was told to end by SIGTERM from outside",
+}
+
+
+def send(pidfd: int, signum: int) -> None:
+    """Signal a process; one that is gone is no error."""
+    try:
+        signal.pidfd_send_signal(pidfd, signum)
+    except ProcessLookupError:
+        return
+
+
+def ask_to_end(pidfd: int, *, dump: bool) -> None:
+    """Tell a worker to end: it may be stopped, and what it is doing now may be wanted."""
+    send(pidfd, signal.SIGCONT)
+    if dump:
+        send(pidfd, DUMP_SIGNAL)
+    send(pidfd, signal.SIGTERM)
+
+
+def kill(pidfd: int) -> None:
+    """End a process at once. Its group and descendants are the zygote's business, which sees it end."""
+    send(pidfd, signal.SIGKILL)
+
+
+def kill_sessions(sessions: frozenset[int]) -> None:
+    """End all processes of these sessions, whose parent, the zygote, is dead.
+
+    Each is opened first and looked at again afterwards, so a number that was given to a stranger meanwhile is spared.
+    Asked again until none is left, because they may fork; a bounded number of times, because they may never die.
+    """
+    for _ in range(20):
+        members = kinship.session_members(sessions)
+        if not members:
+            return
+        for pid in members:
+            _kill_member(pid, sessions)
+
+
+def _kill_member(pid: int, sessions: frozenset[int]) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        stat = kinship.read_stat(pid)
+        if stat is not None and stat[1] in sessions:
+            kill(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+def describe_exit(exit_code: int | None, signum: int | None, farewell: int = Farewell.NONE) -> str:
+    """How a worker ended, and the likely reason, e.g. ``"killed by SIGSEGV (a crash in native code)"``."""
+    reason = _FAREWELLS.get(farewell)
+    if signum is not None:
+        reason = reason or _ADVICE.get(signum)
+        text = f"killed by {_signal_name(signum)}"
+    elif exit_code is not None:
+        text = f"exited with code {exit_code}"
+        if reason is None and exit_code == 0:
+            reason = "something called os._exit in it, or ended the process in native code"
+    else:
+        text = "ended, and its exit status is unknown"
+    return f"{text} ({reason})" if reason else text
+
+
+def _signal_name(signum: int) -> str:
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"signal {signum}"

@@ -1,0 +1,275 @@
+"""A worker process: receive a call, run it, send its one outcome, clean up, again.
+
+The order of steps is what makes every kill and every crash explainable (``status_page`` has the other half)::
+
+    receive Y -> STARTED, RUNNING = Y -> runner (unpickle, run, pickle) -> flush -> outcome -> clean -> RUNNING = 0
+
+- One outcome per started call, sent before the next call is received: a crash later cannot lose it.
+- Nothing of the user is loaded before RUNNING is set: what kills the worker while loading is that call's doing.
+- Before anything is sent the worker makes sure that it is still the process that received the call (a child that the
+  task has forked may have fallen out of it) and that the descriptor still is its channel (the task may have closed it,
+  and the number may now be a user's file).
+- After SIGTERM no outcome is sent and no call received: the process ends. In user code SIGTERM is ``TaskCancelled``, so
+  ``finally`` blocks run; anywhere else it is the end.
+
+What lives here: the life of the process from just after the fork. What may not: the meaning of calls (the runner, an
+object named by text), and forking (``zygote``).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+
+from ..errors import TaskCancelled
+from . import frames, status_page
+from .channel import Closed
+from .frames import Kind
+from .hygiene import Hygiene, NotCleaned
+from .ports import Call, Ports, RequestFailed
+from .status_page import Farewell
+from .termination import DUMP_SIGNAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+    from .channel import Channel
+    from .status_page import StatusPage
+
+    #: What a runner gives: run one call, return (status, parts of the payload).
+    Run = Callable[[Call], "tuple[int, Sequence[Any]]"]
+
+__all__ = ["Call", "Ports", "RequestFailed", "become"]
+
+_TEXT_LIMIT = 60_000
+
+# Bound now: a task may replace any of these in their modules, and this code runs after it.
+_getpid, _exit, _monotonic_ns, _getrusage = os.getpid, os._exit, time.monotonic_ns, resource.getrusage
+_active_threads = threading.active_count
+_RUSAGE_SELF = resource.RUSAGE_SELF
+_RUNNING, _STARTED_NS, _PHASE, _FAREWELL = (
+    status_page.RUNNING,
+    status_page.STARTED_NS,
+    status_page.PHASE,
+    status_page.FAREWELL,
+)
+
+
+def become(
+    incarnation: int,
+    inbox: Channel,
+    side: Channel,
+    page: StatusPage,
+    make_runner: Callable[[Ports], Run],
+    initializer: bytes | None,
+) -> NoReturn:
+    """Live as a worker. Called in the forked child, its relations and signals already put in order."""
+    ports = Ports(side, page, incarnation)
+    worker = _Worker(incarnation, inbox, ports, page)
+    signal.signal(signal.SIGTERM, worker.on_sigterm)
+    faulthandler.enable(file=page.fd)
+    faulthandler.register(DUMP_SIGNAL, file=page.fd, all_threads=True, chain=False)
+    _reseed_numpy()
+    try:
+        run = make_runner(ports)
+        if initializer is not None:
+            _initialize(initializer)
+    except BaseException:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
+        worker.refuse_to_boot()
+    worker.serve(run)
+
+
+class _Worker:
+    """The loop and its state."""
+
+    def __init__(self, incarnation: int, inbox: Channel, ports: Ports, page: StatusPage) -> None:
+        self._incarnation = incarnation
+        self._inbox = inbox
+        self._identity = inbox.identity()
+        self._ports = ports
+        self._slots = page.slots
+        self._pid = os.getpid()
+        self._cpu_s = 0.0
+        self._peak_kib = 0
+        self._threads = 0
+        self._hygiene: Hygiene
+
+    # ------------------------------------------------------------------------------------------------------- lifetime
+
+    def refuse_to_boot(self) -> NoReturn:
+        import traceback
+
+        text = traceback.format_exc()[-_TEXT_LIMIT:]
+        self._send(frames.pack(Kind.BOOT_FAILED, self._incarnation, body=text.encode("utf-8", "backslashreplace")))
+        _exit(1)
+
+    def serve(self, run: Run) -> NoReturn:
+        """Run calls until the process is ended from outside, or has to end itself."""
+        self._hygiene = self._ports.hygiene = Hygiene()
+        self._threads = _active_threads()
+        usage = _getrusage(_RUSAGE_SELF)
+        self._cpu_s, self._peak_kib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+        self._send(frames.pack(Kind.BOOTED, self._incarnation))
+        buffer = bytearray(frames.PACKET_LIMIT + 1)
+        view = memoryview(buffer)
+        receive = self._inbox.receive_into_waiting
+        while True:
+            try:
+                length = receive(buffer)
+            except OSError:
+                self._end(Farewell.CHANNEL_LOST)
+            if not length:
+                self._end(Farewell.CHANNEL_LOST)
+            self._attend(bytes(view[:length]), run)
+
+    def on_sigterm(self, signum: int, frame: object) -> None:
+        """The handler: in a call, tell the task; else end."""
+        ports = self._ports
+        if ports.stopping:
+            return  # once is enough: ``finally`` blocks are at work
+        ports.stopping = True
+        if not ports.running or _getpid() != self._pid:
+            self._end_by_sigterm()
+        if ports.on_stop is not None:
+            ports.on_stop()
+        raise TaskCancelled
+
+    # ---------------------------------------------------------------------------------------------------------- a call
+
+    def _attend(self, packet: bytes, run: Run) -> None:
+        call_id = frames.parse(packet, self._incarnation, frames.TO_WORKER).call_id
+        slots = self._slots
+        slots[_STARTED_NS] = started_ns = _monotonic_ns()
+        slots[_RUNNING] = call_id
+        retiring = self._run(Call(call_id, memoryview(packet)[frames.HEADER_SIZE :]), run, started_ns)
+        slots[_PHASE] = 0
+        self._clean()
+        if retiring:
+            self._end(Farewell.RETIRED)
+        slots[_RUNNING] = 0
+
+    def _run(self, call: Call, run: Run, started_ns: int) -> bool:
+        """Run one call and send its outcome; True if this worker must not run another. Keeps nothing of the call."""
+        ports = self._ports
+        ports.bytes_in = call.size_bytes
+        try:
+            ports.running = call.id
+            status, parts = run(call)
+            ports.running = 0
+        except BaseException:  # noqa: BLE001 - SIGTERM's TaskCancelled, or a bug of the runner
+            self._end_after_runner()
+        ports.on_stop = None
+        if ports.stopping:
+            self._end_by_sigterm()
+        if _getpid() != self._pid:
+            _exit(0)  # a child that the task has forked: the outcome is its parent's to send
+        self._hygiene.flush()
+        retiring = _active_threads() > self._threads
+        self._send_outcome(call.id, status | (frames.FLAG_RETIRING if retiring else 0), parts, started_ns)
+        return retiring
+
+    def _send_outcome(self, call_id: int, detail: int, parts: Sequence[Any], started_ns: int) -> None:
+        size = sum(part.nbytes if type(part) is memoryview else len(part) for part in parts)
+        payload = b""
+        if size <= frames.INLINE_LIMIT:
+            payload = b"".join(parts)
+        elif self._send_segment(call_id, parts, size):
+            detail |= frames.FLAG_SEGMENT
+        else:
+            return
+        wall_ns = _monotonic_ns() - started_ns
+        stats = (started_ns, *self._measure(), self._ports.bytes_in)
+        self._send(frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload))
+
+    def _send_segment(self, call_id: int, parts: Sequence[Any], size: int) -> bool:
+        """Write a long payload to a segment and hand that over; if it cannot be, say so as the call's outcome."""
+        from ..payload.segments import Segment
+
+        try:
+            segment = Segment.create(parts, size, "dremioframe-result")
+            try:
+                self._ports.send_result(call_id, segment.fd)
+            finally:
+                segment.close()
+        except (OSError, MemoryError) as error:
+            why = f"its result of {size} bytes cannot be handed over: {error}"
+            self._send(frames.pack(Kind.UNDELIVERABLE, self._incarnation, call_id, why.encode()))
+            return False
+        except RequestFailed:
+            self._end(Farewell.CHANNEL_LOST)
+        return True
+
+    def _measure(self) -> tuple[int, int]:
+        """(CPU ns since the last measurement, peak memory as it travels), in one system call.
+
+        The high-water mark never falls. If it rose during this call, it is this call's own peak.
+        """
+        usage = _getrusage(_RUSAGE_SELF)
+        cpu_s = usage.ru_utime + usage.ru_stime
+        peak_kib = usage.ru_maxrss
+        measured = int((cpu_s - self._cpu_s) * 1e9), peak_kib << 1 | (peak_kib > self._peak_kib)
+        self._cpu_s, self._peak_kib = cpu_s, peak_kib
+        return measured
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            if self._inbox.identity() == self._identity:
+                self._inbox.send_waiting(packet)
+                return
+        except (OSError, Closed):
+            pass
+        self._end(Farewell.CHANNEL_LOST)
+
+    # ------------------------------------------------------------------------------------------------------------ ends
+
+    def _clean(self) -> None:
+        try:
+            self._hygiene.clean()
+        except (NotCleaned, OSError):
+            self._end(Farewell.NOT_CLEANED)
+
+    def _end_after_runner(self) -> NoReturn:
+        if _getpid() != self._pid:
+            _exit(0)
+        if self._ports.stopping:
+            self._end_by_sigterm()
+        import traceback
+
+        sys.stderr = sys.__stderr__
+        traceback.print_exc()
+        self._end(Farewell.RUNNER_FAILED)
+
+    def _end_by_sigterm(self) -> NoReturn:
+        if _getpid() == self._pid:
+            self._slots[_FAREWELL] = Farewell.TERMINATED
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+        os.kill(_getpid(), signal.SIGTERM)
+        _exit(1)
+
+    def _end(self, farewell: int) -> NoReturn:
+        self._slots[_FAREWELL] = farewell
+        _exit(0 if farewell == Farewell.RETIRED else 1)
+
+
+def _initialize(initializer: bytes) -> None:
+    from ..payload.references import load_code
+
+    load_code(initializer)()
+
+
+def _reseed_numpy() -> None:
+    """All workers would draw the same numbers if NumPy was preloaded: its global generator was forked with them.
+
+    Python's own ``random`` does this for itself.
+    """
+    random: Any = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()

@@ -1,0 +1,218 @@
+"""One worker as the coordinator sees it: its channels, its page, the calls it holds, and how it ended.
+
+What lives here: state of one worker and what can be done with its descriptors. What may not: choosing among workers
+(``supervisor``, ``capacity``) and reacting to what it does (``lifecycle``, ``stopping``). A handle is used by one
+thread at a time: the lease's that has it, or whoever holds the pool's lock while it is idle.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from . import channel, frames, kinship, status_page
+from .status_page import StatusPage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..payload.segments import Segment
+    from .channel import Channel
+    from .frames import Frame
+    from .stopping import Order
+
+_POLLIN = select.POLLIN
+
+
+class WorkerHandle:
+    """One worker, from before it is forked until its end is settled.
+
+    Attributes:
+        incarnation: Its number; never used again in this pool.
+        inbox: Our end of the inbox: calls out, outcomes in.
+        side: Our end of the side channel: its requests in, our answers out.
+        page: What it shows of itself.
+        calls: The calls it holds, read or unread, with their time-outs in seconds.
+        pidfd: Descriptor of the process, or -1 as long as the zygote has not told.
+        sent: Calls sent to it and not taken back, in its whole life.
+        booted: It said that it is ready.
+        boot_error: What it said when it could not start.
+        served: It has finished a call.
+        full: Its inbox takes no more for now.
+        alone: It runs a call that nothing may wait behind.
+        leaving: Somebody else is to have it when it is empty.
+        condemned: It gets no further call and is about to end; ``fault`` may say why.
+        fault: Why we ended it, if that was its fault.
+        orphaned: Its zygote is dead; nobody will report how it ended.
+        exit: (exit code, signal) as the zygote reported them.
+        order: It was told to end because of one of its calls.
+        result: A segment that came ahead of its outcome, and the call it belongs to.
+        unclaimed: An outcome whose segment could not be taken yet, and since when.
+    """
+
+    __slots__ = (
+        "_copy",
+        "_worker_side",
+        "alone",
+        "boot_error",
+        "booted",
+        "calls",
+        "condemned",
+        "exit",
+        "fault",
+        "full",
+        "inbox",
+        "incarnation",
+        "leaving",
+        "order",
+        "orphaned",
+        "page",
+        "pidfd",
+        "result",
+        "sent",
+        "served",
+        "side",
+        "unclaimed",
+    )
+
+    def __init__(
+        self, incarnation: int, inbox: tuple[Channel, Channel], side: tuple[Channel, Channel], page: StatusPage
+    ) -> None:
+        self.incarnation = incarnation
+        self.inbox, self._copy = inbox
+        self.side, worker_side = side
+        self._worker_side: Channel | None = worker_side
+        self.page = page
+        self.calls: dict[int, float | None] = {}
+        self.pidfd = -1
+        self.sent = 0
+        self.booted = False
+        self.boot_error = ""
+        self.served = False
+        self.full = False
+        self.alone = False
+        self.leaving = False
+        self.condemned = False
+        self.fault = ""
+        self.orphaned = False
+        self.exit: tuple[int | None, int | None] | None = None
+        self.order: Order | None = None
+        self.result: tuple[int, Segment] | None = None
+        self.unclaimed: tuple[Frame, bytes, float] | None = None
+
+    @classmethod
+    def create(cls, incarnation: int) -> WorkerHandle:
+        """Everything that a worker needs except its process. Calls may be sent at once.
+
+        Raises:
+            OSError: No descriptor or memory is left; nothing was created.
+        """
+        opened: list[Channel] = []
+        try:
+            opened += channel.pair()
+            opened += channel.pair()
+            page = StatusPage.create("dremioframe-worker")
+        except OSError:
+            for end in opened:
+                end.close()
+            raise
+        return cls(incarnation, (opened[0], opened[1]), (opened[2], opened[3]), page)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, from its own page; 0 as long as it has not begun to live."""
+        return self.page.slots[status_page.PID]
+
+    @property
+    def farewell(self) -> int:
+        """Why it ended itself; one of ``Farewell``."""
+        return self.page.slots[status_page.FAREWELL]
+
+    @property
+    def accepting(self) -> bool:
+        """Whether calls may be sent to it at all."""
+        return not (self.condemned or self.alone or self.leaving or self.full)
+
+    def worker_fds(self) -> tuple[int, int, int]:
+        """The descriptors that become the worker's own: inbox, side channel, page."""
+        assert self._worker_side is not None
+        return self._copy.fd, self._worker_side.fd, self.page.fd
+
+    def handed_over(self) -> None:
+        """The zygote has the worker's end of the side channel. We keep none, so that its end is the worker's end."""
+        if self._worker_side is not None:
+            self._worker_side.close()
+            self._worker_side = None
+
+    def send_call(self, call_id: int, body: bytes, timeout_s: float | None) -> bool:
+        """Put a call into its inbox; False if that is full."""
+        if not self.inbox.send(frames.pack_call(self.incarnation, call_id, body)):
+            self.full = True
+            return False
+        self.calls[call_id] = timeout_s
+        self.sent += 1
+        return True
+
+    def take_back(self) -> list[int]:
+        """Take all unread calls out of its inbox, through our copy of its end.
+
+        The kernel gives each packet to exactly one reader, so a call is either here or was received by the worker.
+        """
+        taken = []
+        while (packet := self._copy.receive(frames.HEADER_SIZE)) is not None:
+            call_id = frames.read_call_id(packet)
+            del self.calls[call_id]
+            taken.append(call_id)
+        self.sent -= len(taken)
+        self.full = False
+        return taken
+
+    def running(self) -> tuple[int, int]:
+        """(the call of ours that it runs or 0, its start in ns).
+
+        A call whose outcome has been received may still be on the page for a moment; that is not running any more.
+        """
+        call_id, started_ns = self.page.running()
+        return (call_id, started_ns) if call_id in self.calls else (0, 0)
+
+    def find_process(self) -> None:
+        """The zygote died before it handed over the pidfd: open one by the number on the page, if it is still that."""
+        pid = self.pid
+        if self.pidfd >= 0 or pid == 0:
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        stat = kinship.read_stat(pid)
+        if stat is not None and stat[1] == pid:  # a worker leads its session; a stranger with this number hardly does
+            self.pidfd = pidfd
+        else:
+            os.close(pidfd)
+
+    def is_dead(self) -> bool:
+        """Whether its process has ended, if that can be known yet."""
+        if self.pidfd < 0:
+            return self.orphaned or self.exit is not None
+        poll = select.poll()
+        poll.register(self.pidfd, _POLLIN)
+        return bool(poll.poll(0))
+
+    def keep_result(self, call_id: int, segment: Segment) -> None:
+        """A segment has come; its outcome follows on the inbox. One at a time, so an older one has no outcome."""
+        if self.result is not None:
+            self.result[1].close()
+        self.result = (call_id, segment)
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        if self.result is not None:
+            self.result[1].close()
+            self.result = None
+        self.handed_over()
+        self.inbox.close()
+        self._copy.close()
+        self.side.close()
+        self.page.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1

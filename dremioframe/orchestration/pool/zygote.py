@@ -1,0 +1,266 @@
+"""The zygote: a small single-threaded process that forks the workers, and outlives them to clean up.
+
+::
+
+    coordinator (the user's process, may have threads)
+        | posix_spawn: a fresh interpreter, own session          control channel: FORK -> <- FORKED, EXITED
+        v
+      zygote ---- fork ---> worker (own session) ---> whatever tasks start
+        ^                      |                         |
+        +---- orphans ---------+---- when it ends -------+
+
+Why it exists: forking the user's process is unsafe when that has threads, and starting an interpreter per worker costs
+150 ms; a fork from here costs 5 ms, shares preloaded imports, and never imports the user's ``__main__``.
+
+It is the guardian. Two things say that the coordinator is gone: its pidfd, and the end of the control channel. (The
+second alone is not enough: a child that the user's process has forked may hold a copy. The first alone is not enough
+either: ``exec`` keeps the process.) Then it kills everything below it and ends.
+
+It is the only reaper. A worker that has ended stays a zombie until its process group has been killed, so the group's
+number cannot belong to somebody else by then. What the worker's tasks had left behind (workers adopt orphans, and
+leave them to the zygote) is killed too, until no child is left that is no worker. Only then the exit is reported, so
+whoever hears of it may rely on the whole tree being gone.
+
+All signals are blocked here from start to end: its life is bound to the coordinator's and to nothing else, and no
+signal can hit a child between its fork and the reset of its signal handling.
+
+What lives here: the loop and the tree. What may not: user code, except for the ``preload`` modules before the first
+fork. The child's own first steps are in ``birth``.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from collections import deque
+
+from . import birth, channel, frames, kinship
+from .boot import CONTROL_FD, COORDINATOR_FD
+from .channel import Channel, Closed
+from .frames import Kind
+from .preload import preload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .boot import BootMessage
+
+#: A report waits so long for the dead worker's descendants to be gone. They have been sent SIGKILL; one that sits in
+#: the kernel uninterruptibly must not hold up a run.
+_REPORT_HELD_S = 0.5
+
+_TEXT_LIMIT = 60_000
+
+
+def main(boot: BootMessage) -> NoReturn:
+    """Be the zygote of the coordinator that wrote ``boot``."""
+    for fd in (CONTROL_FD, COORDINATOR_FD):
+        os.set_inheritable(fd, False)  # noqa: FBT003 - the standard library's signature
+    soft, hard = boot["descriptor_limit"], resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    sys.argv[:] = boot["argv"]
+    control = channel.adopt(CONTROL_FD)
+    kinship.adopt_orphans()
+    try:
+        preload(boot["preload"], (COORDINATOR_FD, CONTROL_FD))
+        newborn = birth.prepare(boot["runner"], boot["initializer"])
+    except BaseException:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
+        _refuse_to_boot(control)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    birth.reset_signals()
+    gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
+    _Zygote(control, newborn).serve()
+
+
+def _refuse_to_boot(control: Channel) -> NoReturn:
+    import traceback
+
+    text = traceback.format_exc()[-_TEXT_LIMIT:].encode("utf-8", "backslashreplace")
+    try:
+        control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=text))
+    except Closed:
+        pass  # nobody is left to be told
+    os.killpg(0, signal.SIGKILL)  # with whatever the preloaded modules have started
+    os._exit(1)
+
+
+class _Zygote:
+    """The loop: orders from the coordinator, deaths of children."""
+
+    def __init__(self, control: Channel, newborn: birth.Newborn) -> None:
+        self._control = control
+        self._newborn = newborn
+        self._pid = os.getpid()
+        self._workers: dict[int, int] = {}  # pid -> incarnation
+        self._watched: dict[int, int] = {}  # pidfd -> pid, of workers and strangers
+        self._strangers: set[int] = set()  # pids of watched children that are no workers
+        self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._held: deque[tuple[float, bytes]] = deque()  # exit reports that wait for strangers to be gone
+        self._epoll = select.epoll()
+        self._epoll.register(COORDINATOR_FD, select.EPOLLIN)
+        self._epoll.register(CONTROL_FD, select.EPOLLIN)
+
+    def serve(self) -> NoReturn:
+        """Until the coordinator is gone."""
+        self._say(frames.pack(Kind.READY, 0))
+        try:
+            while True:
+                for fd, _ in self._epoll.poll(self._patience_s()):
+                    if fd == COORDINATOR_FD:
+                        self._end()
+                    elif fd == CONTROL_FD:
+                        self._obey()
+                    else:
+                        self._bury(fd)
+                self._release_reports()
+                self._flush()
+        except Closed:
+            self._end()
+
+    # ---------------------------------------------------------------------------------------------------------- orders
+
+    def _obey(self) -> None:
+        """Read one order.
+
+        Raises:
+            Closed: The coordinator has hung up.
+        """
+        try:
+            received = self._control.receive_with(frames.HEADER_SIZE, 3)
+        except channel.OutOfDescriptors:
+            self._refuse_unreadable_order()
+            return
+        if received is None:
+            return
+        packet, fds = received
+        if not packet:
+            raise Closed
+        incarnation, _ = frames.parse_any_sender(packet, frames.TO_ZYGOTE)
+        try:
+            self._fork(incarnation, fds)
+        except OSError as error:
+            self._say(frames.pack(Kind.FORK_FAILED, incarnation, detail=error.errno or errno.EAGAIN))
+        finally:
+            channel.close_all(fds)
+
+    def _refuse_unreadable_order(self) -> None:
+        """No descriptor is free for what came with the order. Without this it would lie there for ever."""
+        packet = self._control.receive(frames.HEADER_SIZE)
+        if packet:
+            incarnation, _ = frames.parse_any_sender(packet, frames.TO_ZYGOTE)
+            self._say(frames.pack(Kind.FORK_FAILED, incarnation, detail=errno.EMFILE))
+
+    def _fork(self, incarnation: int, fds: tuple[int, ...]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            inherited = (CONTROL_FD, COORDINATOR_FD, self._epoll.fileno(), *self._watched)
+            birth.live(self._newborn, self._pid, incarnation, fds, inherited)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        self._workers[pid] = incarnation
+        self._watch(pidfd, pid)
+        self._say(frames.pack(Kind.FORKED, incarnation, detail=pid), (pidfd,))
+
+    # ---------------------------------------------------------------------------------------------------------- deaths
+
+    def _bury(self, pidfd: int) -> None:
+        """A child has ended: kill its group while its number is still its own, then reap, then look for orphans."""
+        pid = self._watched.pop(pidfd)
+        exited = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert exited is not None  # it has been seen to end
+        incarnation = self._workers.pop(pid, None)
+        if incarnation is not None:
+            _kill_group(pid)
+        os.waitpid(pid, 0)
+        self._withdraw(pidfd)
+        self._epoll.unregister(pidfd)
+        os.close(pidfd)
+        self._strangers.discard(pid)
+        if incarnation is not None:
+            code = exited.si_status if exited.si_code == os.CLD_EXITED else None
+            signum = exited.si_status if code is None else None
+            report = frames.pack(Kind.EXITED, incarnation, detail=pid, number=frames.pack_exit(code, signum))
+            self._held.append((time.monotonic() + _REPORT_HELD_S, report))
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Kill every child that is no worker. Each one's death leads here again, and so to its own children."""
+        for pid in kinship.children():
+            if pid in self._workers or pid in self._strangers:
+                continue
+            os.kill(pid, signal.SIGKILL)  # a child that is not reaped: the number is its own
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError:
+                continue  # no descriptor left; it dies all the same, and is reaped with the next one
+            self._strangers.add(pid)
+            self._watch(pidfd, pid)
+
+    def _watch(self, pidfd: int, pid: int) -> None:
+        self._watched[pidfd] = pid
+        self._epoll.register(pidfd, select.EPOLLIN)
+
+    def _end(self) -> NoReturn:
+        """The coordinator is gone: leave nothing behind."""
+        self._control.close()
+        for pid in self._workers:
+            _kill_group(pid)
+        while True:
+            for pid in kinship.children():
+                os.kill(pid, signal.SIGKILL)
+            try:
+                while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+                    pass
+            except ChildProcessError:
+                os._exit(0)
+            # A death is a (blocked, hence pending) SIGCHLD; the limit is for one that the listing has missed.
+            signal.sigtimedwait((signal.SIGCHLD,), 0.02)
+
+    # --------------------------------------------------------------------------------------------------------- reports
+
+    def _release_reports(self) -> None:
+        now = time.monotonic()
+        while self._held and (not self._strangers or self._held[0][0] <= now):
+            self._say(self._held.popleft()[1])
+
+    def _patience_s(self) -> float:
+        if self._held:
+            return max(0.0, self._held[0][0] - time.monotonic())
+        return 0.01 if self._outgoing else -1
+
+    def _say(self, packet: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Tell the coordinator; kept in order, and kept for later if it does not read."""
+        self._outgoing.append((packet, fds))
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._outgoing:
+            packet, fds = self._outgoing[0]
+            if not (self._control.send_with(packet, fds) if fds else self._control.send(packet)):
+                return
+            self._outgoing.popleft()
+
+    def _withdraw(self, pidfd: int) -> None:
+        """A descriptor that has not been sent yet is about to be closed: the worker is gone, and EXITED will say so."""
+        self._outgoing = deque((packet, () if fds == (pidfd,) else fds) for packet, fds in self._outgoing)
+
+
+def _kill_group(pid: int) -> None:
+    """Kill the group that a worker leads. The worker is not reaped yet, so the number is its own."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # nobody of it is left, or it never became a leader; or it has changed its user, and is swept as a child
