@@ -172,6 +172,21 @@ def _reduce_builtin(obj: Any, kind: type) -> Any:
     return MethodType, (obj.__func__, obj.__self__)
 
 
+def _reduce_io(obj: Any, kind: type) -> Any:
+    # cloudpickle would send a text file's whole contents. The standard streams are the worker's own.
+    for name in ("stdout", "stderr"):
+        if obj is getattr(sys, name):
+            return standard_stream, (name,)
+    if kind.__name__ == "TextIOWrapper":
+        raise TypeError("cannot pickle an open file")
+    return NotImplemented
+
+
+def standard_stream(name: str) -> Any:
+    """``sys.stdout`` or ``sys.stderr`` of this process."""
+    return getattr(sys, name)
+
+
 def _reduce_functools(obj: Any, kind: type) -> Any:
     # A cached function pickles as a name, which __main__ of a worker does not have. The cache itself stays at home.
     if kind.__name__ != "_lru_cache_wrapper":
@@ -198,6 +213,7 @@ def _reduce_dataclasses(obj: Any, _kind: type) -> Any:
 
 
 _REDUCERS: dict[str, Callable[[Any, type], Any]] = {
+    "_io": _reduce_io,
     "builtins": _reduce_builtin,
     "dataclasses": _reduce_dataclasses,
     "functools": _reduce_functools,

@@ -66,10 +66,14 @@ class Segment:
             b'abcdef'
         """
         segment = cls(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), size)
-        written = _write_all(segment.fd, parts)
-        if written != size:
-            raise ValueError(f"the parts are {written} bytes long, not {size}")
-        fcntl.fcntl(segment.fd, fcntl.F_ADD_SEALS, _SEALS)
+        try:
+            written = _write_all(segment.fd, parts)
+            if written != size:
+                raise ValueError(f"the parts are {written} bytes long, not {size}")
+            fcntl.fcntl(segment.fd, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            segment.close()  # at once: the traceback would keep it, and what was written so far, alive
+            raise
         return segment
 
     @classmethod
