@@ -97,7 +97,7 @@ class Failure:
     def capture(cls, error: BaseException, *, note: str = "") -> Failure:
         """A failure that will travel: it keeps the exception's pickle, if there is one that can be read back."""
         failure = cls.local(error, note=note)
-        failure.detach()
+        failure._pickled, failure._error = failure._pickle(), None  # noqa: SLF001 - its own class
         return failure
 
     @classmethod
@@ -138,12 +138,14 @@ class Failure:
         return error if isinstance(error, OrchestrationError) else None
 
     def _task_error(self, task: str, attempt: int | None) -> TaskError:
-        text = f"task {task!r}, attempt {attempt}: {self.error_type}: {self.message}".rstrip(": ")
+        said = f"{self.error_type}: {self.message}" if self.message else self.error_type
+        text = f"task {task!r}, attempt {attempt}: {said}"
         error = TaskError(
             text, task=task, attempt=attempt, error_type=self.error_type, traceback_text=self.traceback_text
         )
-        original = self._original()
-        error.__cause__ = original or RemoteError(self.message, self.error_type, self.traceback_text)
+        error.__cause__ = self._original()
+        if error.__cause__ is None:
+            error.__cause__ = RemoteError(self.message, self.error_type, self.traceback_text)
         return error
 
     def _original(self) -> BaseException | None:
@@ -156,18 +158,14 @@ class Failure:
 
     # --- travelling ---------------------------------------------------------------------------------------------------
 
-    def detach(self) -> None:
-        """Keep the exception's pickle instead of the exception, if there is one that can be read back."""
-        if self._error is not None:
-            self._pickled = exceptions.to_bytes(self._error)
-            self._error = None
+    def _pickle(self) -> bytes:
+        return self._pickled if self._error is None else exceptions.to_bytes(self._error)
 
     def to_bytes(self) -> bytes:
         """The failure as bytes; no pickle but the exception's own."""
-        self.detach()
         texts = (self.error_type, self.message, self.traceback_text, self.stage, self.path, self.note)
         fields = [text.encode("utf-8", "surrogatepass") for text in texts]
-        fields.append(self._pickled)
+        fields.append(self._pickle())
         return _HEAD.pack(_KINDS.index(self.kind), *map(len, fields)) + b"".join(fields)
 
     @classmethod
