@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Most bytes of a call body that ride in its packet. Above, the variable parts are fetched.
 INLINE_LIMIT = 64 * 1024
 
+#: Longer names are asked for by their digest: a request has to fit in a packet, a name may be of any length.
+NAME_LIMIT = 1024
+
 _HEAD = struct.Struct("<16s16sIIIIB")
 _ENTRY = struct.Struct("<II")
 _EXTERNAL = 1
@@ -39,6 +42,7 @@ class Request:
     RUN = b"R"  # digest -> RunFacts
     PARTS = b"P"  # (nothing) -> the variable parts of this call
     VALUE = b"V"  # name -> PRESENT + payload | the payload's own mapping | ABSENT + reason | UNSENDABLE + failure
+    LONG_VALUE = b"L"  # digest of a name of more than NAME_LIMIT bytes -> as VALUE
     STATES = b"S"  # (nothing) -> [(name, state), ...]
     FAILURES = b"F"  # (nothing) -> [(name, failure bytes), ...]
 
@@ -138,7 +142,10 @@ class FailureHead(NamedTuple):
     retry_delay_s: float | None
 
 
-_FAILURE_HEAD = struct.Struct("<Bd")
+_FAILURE#: Longer names are asked for by their digest: a request has to fit in a packet, a name may be of any length.
+NAME_LIMIT = 1024
+
+_HEAD = struct.Struct("<Bd")
 FAILURE_HEAD_SIZE = _FAILURE_HEAD.size
 _NO_DELAY = -1.0
 

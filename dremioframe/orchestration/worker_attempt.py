@@ -155,7 +155,7 @@ class _FetchingSource:
         payload = self._inline.pop(name, None)
         if payload is not None:
             return _decode(payload, "context_unpickle", private=False, path=name)
-        answer = self._ports.request(calls.Request.VALUE + name.encode("utf-8", "surrogatepass"))
+        answer = self._ports.request(_value_request(name))
         if not isinstance(answer, bytes):
             return _decode(answer, "context_unpickle", private=True, path=name)
         kind, body = answer[:1], memoryview(answer)[1:]
@@ -172,6 +172,13 @@ class _FetchingSource:
     def errors(self) -> Mapping[str, OrchestrationError]:
         failures: Any = codec.decode(self._ports.request(calls.Request.FAILURES), private=False)
         return {name: Failure.from_bytes(raw).to_error(task=name, attempt=attempt) for name, attempt, raw in failures}
+
+
+def _value_request(name: str) -> bytes:
+    raw = name.encode("utf-8", "surrogatepass")
+    if len(raw) > calls.NAME_LIMIT:
+        return calls.Request.LONG_VALUE + references.digest(raw)
+    return calls.Request.VALUE + raw
 
 
 def _decode(data: Any, stage: str, private: bool, path: str = "") -> Any:

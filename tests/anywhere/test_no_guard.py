@@ -154,14 +154,8 @@ def test_as_a_module(folder):
 
 
 def test_under_pytest(folder):
-    lines = (folder / "script.py").read_text().splitlines()
-    head = [line for line in lines if line.startswith(("import ", "from "))]
-    body = [line for line in lines if line not in head]
-    text = (
-        "\n".join(head)
-        + "\n\ndef test_it():\n    global Row, CALLS, offset\n"
-        + textwrap.indent("\n".join(body), "    ")
-    )
+    definitions, use = (folder / "script.py").read_text().split("pipeline = ")
+    text = f"{definitions}\n\ndef test_it():\n" + textwrap.indent("pipeline = " + use, "    ")
     (folder / "test_script.py").write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_script.py"],

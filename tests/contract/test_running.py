@@ -124,7 +124,7 @@ def test_a_warm_executor_keeps_its_workers():
     with ProcessExecutor(2) as executor:
         first = set(pipeline.run(executor=executor).values())
         second = set(pipeline.run(executor=executor).values())
-        assert first | second <= first
+        assert len(first | second) <= 2
         assert os.getpid() not in first
     with pytest.raises(Exception, match="closed"):
         pipeline.run(executor=executor)
@@ -196,7 +196,7 @@ pipeline = Pipeline("p").add_task(Task("t", interrupt, (os.getpid(),))).add_task
 try:
     pipeline.run(executor={executor!r}, max_workers=1)
 except KeyboardInterrupt:
-    print(pipeline.last_run.status, [record.status for record in pipeline.last_run.tasks.values()])
+    print(pipeline.last_run.status, [str(record.status) for record in pipeline.last_run.tasks.values()])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     expected = "CANCELLED ['SUCCESS', 'CANCELLED']" if executor == "thread" else "CANCELLED ['CANCELLED', 'CANCELLED']"

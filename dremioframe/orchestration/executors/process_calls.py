@@ -48,6 +48,7 @@ class CallData:
         self._digests: dict[tuple[int, int, int, bool], bytes] = {}
         self._external: dict[tuple[int, int], Segment] = {}
         self._run_values: dict[str, bytes | Segment] = {}
+        self._long_names: dict[bytes, str] | None = None
         #: Classes and functions that were told by token: results may name them as long as somebody can read results.
         self.pins: dict[bytes, Any] = {}
         self._run = self._keep(codec.encode(tuple(_run_facts(plan, env))).to_bytes())
@@ -135,6 +136,8 @@ class CallData:
                 return self._external[task, attempt]
             case calls.Request.VALUE:
                 return self._value(task, attempt, key.decode("utf-8", "surrogatepass"))
+            case calls.Request.LONG_VALUE:
+                return self._value(task, attempt, self._long_name(key))
             case calls.Request.STATES:
                 return codec.encode(list(self._inputs.states(task, attempt))).to_bytes()
             case calls.Request.FAILURES:
@@ -150,6 +153,12 @@ class CallData:
         except Unsendable as error:
             return calls.UNSENDABLE + error.failure.to_bytes()
         return payload if isinstance(payload, Segment) else calls.PRESENT + payload
+
+    def _long_name(self, digest: bytes) -> str:
+        if self._long_names is None:
+            names = (name for name in (*self._plan.dag.names, *self._plan.context) if 4 * len(name) > calls.NAME_LIMIT)
+            self._long_names = {references.digest(name.encode("utf-8", "surrogatepass")): name for name in names}
+        return self._long_names.get(digest, "(a name that no task has)")
 
     def _result(self, task: int, attempt: int, name: str) -> bytes | Segment:
         outcome = self._inputs.outcome(task, attempt, name)
