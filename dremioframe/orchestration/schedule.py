@@ -123,7 +123,7 @@ class ScheduleHandle:
         self._options = {**run_options, **({"executor": self._own_executor} if self._own_executor else {})}
         self._lock = threading.Lock()  # guards the fields down to _finishing
         self._runs: deque[PipelineRun] = deque(maxlen=RUNS_KEPT)
-        self._run_count = 0
+        self._begun = self._run_count = 0
         self._current: RunHandle | None = None
         self._runner: threading.Thread | None = None  # the thread of the run that goes on
         self._skipped = self._missed = 0  # slots, since they were last logged
@@ -178,8 +178,7 @@ class ScheduleHandle:
         Example: ``print(f"next run at {handle.next_run_at:%H:%M}")``.
         """
         with self._lock:
-            begun = self._run_count + (self._current is not None)
-            over = self._stopping or (self._max_runs is not None and begun >= self._max_runs)
+            over = self._stopping or (self._max_runs is not None and self._begun >= self._max_runs)
         due: datetime | None = None if over else getattr(self._job, "next_run_time", None)
         return due and due.astimezone()
 
@@ -239,6 +238,7 @@ class ScheduleHandle:
             if self._stopping:
                 return
             self._runner = threading.current_thread()
+            self._begun += 1
             missed, self._missed = self._missed, 0
         try:
             if missed:
