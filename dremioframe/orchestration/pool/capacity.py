@@ -39,7 +39,7 @@ if TYPE_CHECKING:
             """For that lease's own thread: look at this worker (which may be new), or (None) room has changed."""
 
         def abandon(self) -> None:
-            """This is a forked child: close everything."""
+            """Close everything: we are a forked child."""
 
 
 _FAILURES_ALLOWED = 3
@@ -153,7 +153,7 @@ class Capacity:
             return worker
 
     def want(self, share: Share) -> None:
-        """This lease has work and no room for it."""
+        """A lease has work and no room for it."""
         with self._lock:
             if share in self.hungry or share.workers >= min(share.limit, self._fair_share(share)):
                 return
@@ -385,7 +385,7 @@ class Capacity:
                 self._on_worker_report(report)
 
     def _on_worker_report(self, report: Report) -> None:
-        """Note it on the worker's handle, and have its lease look. (Only these fields are written from other threads.)"""
+        """Note it on the worker's handle and have its lease look. Only these fields are written from other threads."""
         if report.incarnation not in self._owners:
             if report.pidfd >= 0:
                 os.close(report.pidfd)

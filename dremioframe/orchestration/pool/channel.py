@@ -14,8 +14,8 @@ Rules of the road, each one learnt the hard way:
   So a packet that may carry one is looked at first (MSG_PEEK hands out copies) and consumed only when that went well.
 - When a process dies with unread packets in a socket, its peer gets ECONNRESET once, *before* what is left to read.
 
-``_socket`` is the C part of ``socket``; the Python part adds nothing used here and imports ``selectors``, which together
-cost more than the start of a worker.
+``_socket`` is the C part of ``socket``; the Python part adds nothing used here and imports ``selectors``; loading both
+takes longer than starting a worker.
 """
 
 from __future__ import annotations

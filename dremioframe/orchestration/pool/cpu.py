@@ -79,7 +79,7 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
 
 
 def _cgroup_directories(controller: str) -> Iterator[str]:
-    """This process's directory under each hierarchy that may limit it, and all its parents: any may be the tightest."""
+    """The directory of this process in each hierarchy that may limit it, and all parents: any may be the tightest."""
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:

@@ -40,8 +40,7 @@ class Deadlines:
         """A call with a time-out was sent to this worker."""
         self._timed.add(worker)
         due = _monotonic() + timeout_s
-        if due < self.due:
-            self.due = due
+        self.due = min(self.due, due)
 
     def expire(self, now: float) -> None:
         """Look at all workers that have calls with time-outs. Their inboxes have just been drained."""

@@ -1,6 +1,7 @@
 """The side channel, seen from the coordinator: answers for running calls, and long results handed over.
 
-What lives here: reading side channels and writing answers. What may not: what a question means (the lease's user knows).
+What lives here: reading side channels and writing answers. What may not: what a question means
+(the lease's user knows).
 """
 
 from __future__ import annotations
@@ -64,13 +65,13 @@ class Desk:
         segment = None
         try:
             segment = _adopt(fds)
-            frame = frames.parse(packet, worker.incarnation, frames.FROM_SIDE)
-            if frame.kind == Kind.REQUEST:
-                self._answer(worker, frame.call_id, frame.detail, packet[frames.HEADER_SIZE :])
+            kind, call_id, number, _ = frames.parse(packet, worker.incarnation, frames.FROM_SIDE)
+            if kind == Kind.REQUEST:
+                self._answer(worker, call_id, number, packet[frames.HEADER_SIZE :])
             elif segment is None:
                 raise ProtocolError("a result without its segment")
             else:
-                worker.keep_result(frame.call_id, segment)
+                worker.keep_result(call_id, segment)
                 segment = None
         except ProtocolError as error:
             self._floor.condemn(worker, f"it sent a malformed packet: {error}")

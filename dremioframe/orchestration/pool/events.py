@@ -1,7 +1,7 @@
 """What a lease tells its user: how calls ended.
 
-What lives here: values. :class:`CallEnded` is made once per call, so it only wraps what was received; everything else is
-read out of it when somebody asks.
+What lives here: values. :class:`CallEnded` is made once per call, so it only wraps what was received; everything
+else is read out of it when somebody asks.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Floor:
             self._unregister(fd)
 
     def forget(self, fd: int) -> None:
-        """This descriptor has been closed, and epoll has forgotten it by itself."""
+        """The descriptor has been closed, and epoll has forgotten it by itself."""
         self._handlers.pop(fd, None)
         if fd in self._paused:
             self._paused.remove(fd)

@@ -86,15 +86,6 @@ class ProtocolError(Exception):
     """The other side sent something that is no frame. It costs that worker, never the run."""
 
 
-class Frame(NamedTuple):
-    """The header of a received packet; the body is ``packet[HEADER_SIZE:]``."""
-
-    kind: int
-    call_id: int
-    detail: int
-    number: int
-
-
 class Stats(NamedTuple):
     """What a call cost, as its worker measured it.
 
@@ -113,8 +104,8 @@ class Stats(NamedTuple):
     bytes_in: int
 
 
-def parse(packet: bytes, incarnation: int, kinds: frozenset[int]) -> Frame:
-    """Read and check the header of ``packet``.
+def parse(packet: bytes, incarnation: int, kinds: frozenset[int]) -> tuple[int, int, int, int]:
+    """Check the header of ``packet`` and give its (kind, call id, detail, number).
 
     Args:
         packet: As received.
@@ -127,21 +118,16 @@ def parse(packet: bytes, incarnation: int, kinds: frozenset[int]) -> Frame:
     if len(packet) < HEADER_SIZE:
         raise ProtocolError(f"a packet of {len(packet)} bytes is shorter than a header")
     magic, kind, sender, call_id, length, detail, number = _HEADER.unpack_from(packet)
-    if magic != _MAGIC:
-        raise ProtocolError(f"unknown magic {magic:#06x}")
-    if kind not in kinds:
-        raise ProtocolError(f"kind {kind} does not belong on this channel")
-    if sender != incarnation:
-        raise ProtocolError(f"a frame of worker {sender} on the channel of worker {incarnation}")
-    if length != len(packet) - HEADER_SIZE:
-        raise ProtocolError(f"a body of {length} bytes was announced and {len(packet) - HEADER_SIZE} came")
-    if kind == Kind.OUTCOME and length < STATS_SIZE:
-        raise ProtocolError(f"an outcome of {length} bytes has no statistics")
-    return Frame(kind, call_id, detail, number)
+    if magic == _MAGIC and kind in kinds and sender == incarnation and length == len(packet) - HEADER_SIZE:
+        return kind, call_id, detail, number
+    raise ProtocolError(
+        f"a packet of {len(packet)} bytes with magic {magic:#06x}, kind {kind}, worker {sender} and a body of "
+        f"{length} bytes does not belong on this channel of worker {incarnation}"
+    )
 
 
-def parse_any_sender(packet: bytes, kinds: frozenset[int]) -> tuple[int, Frame]:
-    """As :func:`parse`, on the control channel, which speaks of all workers; gives the incarnation too."""
+def parse_any_sender(packet: bytes, kinds: frozenset[int]) -> tuple[int, tuple[int, int, int, int]]:
+    """As :func:`parse`, on the control channel, which speaks of all workers; gives the incarnation before the rest."""
     if len(packet) < HEADER_SIZE:
         raise ProtocolError(f"a packet of {len(packet)} bytes is shorter than a header")
     incarnation: int = _HEADER.unpack_from(packet)[2]
@@ -180,7 +166,7 @@ def pack_outcome(
 
 
 def read_stats(packet: bytes) -> Stats:
-    """The statistics in an OUTCOME that :func:`parse` has accepted."""
+    """The statistics of an OUTCOME of legal length."""
     started_ns, cpu_ns, peak, bytes_in = _STATS.unpack_from(packet, HEADER_SIZE)
     return Stats(started_ns, cpu_ns, (peak >> 1) * 1024, bool(peak & 1), bytes_in)
 

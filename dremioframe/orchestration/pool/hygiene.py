@@ -19,19 +19,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from _signal import getsignal  # type: ignore[import-not-found]  # the public one wraps each answer in an enum: 35 us for all signals instead of 1.5
+
+# The public twins wrap every answer in an enum: 35 us for the handlers of all signals instead of 1.5.
+from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TextIO
 
 _SIGNALS = tuple(sorted(signum for signum in signal.valid_signals() if signum not in (signal.SIGKILL, signal.SIGSTOP)))
-_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_REAL, _VIRTUAL, _PROF = int(signal.ITIMER_REAL), int(signal.ITIMER_VIRTUAL), int(signal.ITIMER_PROF)
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _chdir, _getcwd, _umask, _dup2 = os.chdir, os.getcwd, os.umask, os.dup2
-_set_mask, _set_timer, _set_handler = signal.pthread_sigmask, signal.setitimer, signal.signal
-_SIG_SETMASK, _SIG_DFL, _SIG_IGN = signal.SIG_SETMASK, signal.SIG_DFL, signal.SIG_IGN
+_set_timer, _set_handler = signal.setitimer, signal.signal
+_SIG_SETMASK = int(signal.SIG_SETMASK)
 _get_recursion_limit, _set_recursion_limit = sys.getrecursionlimit, sys.setrecursionlimit
 
 
@@ -56,17 +58,28 @@ class NotCleaned(Exception):
 class Hygiene:
     """The state that every call of a worker finds. Created once per worker, when it is ready for its first call."""
 
-    __slots__ = ("_changes", "_cwd", "_environ", "_environment", "_handlers", "_mask", "_recursion", "_streams", "_umask")
+    __slots__ = (
+        "_changes",
+        "_cwd",
+        "_environ",
+        "_environment",
+        "_err",
+        "_handlers",
+        "_mask",
+        "_out",
+        "_recursion",
+        "_umask",
+    )
 
     def __init__(self) -> None:
         os.environ.__class__ = _CountingEnviron
         self._environ = os.environ
         self._umask = os.umask(0o077)
         os.umask(self._umask)
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._mask = pthread_sigmask(signal.SIG_BLOCK, ())
         self._handlers = list(map(getsignal, _SIGNALS))
         self._recursion = sys.getrecursionlimit()
-        self._streams = (_Stream("stdout", 1), _Stream("stderr", 2))
+        self._out, self._err = _Stream("stdout", 1), _Stream("stderr", 2)
         self.rebase()
 
     def rebase(self) -> None:
@@ -77,8 +90,8 @@ class Hygiene:
 
     def flush(self) -> None:
         """Write out what the call has printed."""
-        for stream in self._streams:
-            stream.flush()
+        self._out.flush()
+        self._err.flush()
 
     def clean(self) -> None:
         """Put everything back.
@@ -87,17 +100,22 @@ class Hygiene:
             NotCleaned: Something could not be; the text says what.
         """
         _umask(self._umask)
-        _set_mask(_SIG_SETMASK, self._mask)
-        for timer in _TIMERS:
-            _set_timer(timer, 0)
+        pthread_sigmask(_SIG_SETMASK, self._mask)
+        _set_timer(_REAL, 0)
+        _set_timer(_VIRTUAL, 0)
+        _set_timer(_PROF, 0)
         if list(map(getsignal, _SIGNALS)) != self._handlers:
             self._restore_handlers()
         if _get_recursion_limit() != self._recursion:
             _set_recursion_limit(self._recursion)
         if os.environ is not self._environ or _CountingEnviron.changes != self._changes:
             self._restore_environment()
-        for stream in self._streams:
-            stream.restore()
+        out, err = self._out, self._err
+        _dup2(out.saved, 1)
+        _dup2(err.saved, 2)
+        if sys.stdout is not out.stream or sys.stderr is not err.stream or out.is_closed() or err.is_closed():
+            out.restore()
+            err.restore()
         if _cwd() != self._cwd:
             self._restore_cwd()
 
@@ -128,39 +146,47 @@ class Hygiene:
 
 
 class _Stream:
-    """A standard stream: the Python object, and the file behind its descriptor."""
+    """A standard stream: the Python object, and the file behind its descriptor.
 
-    __slots__ = ("_fd", "_name", "_saved", "_stream")
+    Attributes:
+        stream: What ``sys.<name>`` is to be.
+        fd: 1 or 2.
+        saved: A copy of what that was.
+    """
+
+    __slots__ = ("_name", "fd", "saved", "stream")
 
     def __init__(self, name: str, fd: int) -> None:
         self._name = name
-        self._fd = fd
-        self._saved = os.dup(fd)
-        self._stream: TextIO | None = getattr(sys, name)
+        self.fd = fd
+        self.saved = os.dup(fd)
+        self.stream: TextIO | None = getattr(sys, name)
 
     def flush(self) -> None:
-        self._flush(getattr(sys, self._name, None))
-        if getattr(sys, self._name, None) is not self._stream:
-            self._flush(self._stream)
-
-    def restore(self) -> None:
-        _dup2(self._saved, self._fd)
-        stream = self._stream
-        if stream is not None and stream.closed:
-            stream = self._stream = self._reopen(stream)
-        if getattr(sys, self._name, None) is not stream:
-            setattr(sys, self._name, stream)
-
-    def _flush(self, stream: Any) -> None:
+        """Flush ours, and the task's own if it has put one in place."""
+        stream = self.stream
         try:
             if stream is not None and not stream.closed:
                 stream.flush()
+            other: Any = getattr(sys, self._name)
+            if other is not stream:
+                other.flush()
         except Exception as error:  # noqa: BLE001 - a task's own stream object, or a terminal that is gone
-            _report_unflushed(self._saved, self._name, error)
+            _report_unflushed(self.saved, self._name, error)
+
+    def is_closed(self) -> bool:
+        return self.stream is not None and self.stream.closed
+
+    def restore(self) -> None:
+        """Put the object back; a closed one is replaced by a new one like it."""
+        stream = self.stream
+        if stream is not None and stream.closed:
+            stream = self.stream = self._reopen(stream)
+        setattr(sys, self._name, stream)
 
     def _reopen(self, closed: TextIO) -> TextIO:
-        return open(  # noqa: SIM115 - lives as long as the worker
-            self._fd,
+        return open(
+            self.fd,
             "w",
             encoding=closed.encoding,
             errors=closed.errors,

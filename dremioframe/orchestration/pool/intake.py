@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .capacity import Capacity
     from .desk import Desk
     from .floor import Floor
-    from .frames import Frame
     from .window import Window
     from .worker_handle import WorkerHandle
 
@@ -44,33 +43,36 @@ class Intake:
         calls = worker.calls
         receive = worker.inbox.receive
         incarnation = worker.incarnation
-        if worker.unclaimed is not None and not self._claim_again(worker):
-            return
-        while True:
-            packet = receive(OUTCOME_RECEIVE_SIZE)
-            if packet is None:
-                return
-            try:
-                frame = frames.parse(packet, incarnation, FROM_WORKER)
-                if frame.kind != _OUTCOME:
-                    self._on_other(worker, frame, packet)
+        before, wall_ns = len(calls), 0
+        try:
+            if worker.unclaimed is not None:
+                wall_ns = self._claim_again(worker)
+            while worker.unclaimed is None and (packet := receive(OUTCOME_RECEIVE_SIZE)) is not None:
+                kind, call_id, detail, number = frames.parse(packet, incarnation, FROM_WORKER)
+                if kind != _OUTCOME:
+                    self._on_other(worker, kind, call_id, packet)
                     continue
-                if not self._on_outcome(worker, frame, packet):
-                    return
-            except ProtocolError as error:
-                self._floor.condemn(worker, f"it sent a malformed packet: {error}")
-                return
+                if not self._take(worker, call_id, detail, number, packet):
+                    break
+                wall_ns += number
+                if not calls:
+                    break  # nothing more can come, and asking costs as much as a packet does
+        except ProtocolError as error:
+            self._floor.condemn(worker, f"it sent a malformed packet: {error}")
+        ended = before - len(calls)
+        if ended:
+            worker.served = True
+            worker.full = False
+            self._window.observe(ended, wall_ns)
             if not calls:
                 self._on_empty(worker)
-                return  # nothing more can come, and asking costs more than a packet does
 
-    def _on_outcome(self, worker: WorkerHandle, frame: Frame, packet: bytes) -> bool:
-        """Take one outcome; False if that has to wait."""
-        _, call_id, detail, wall_ns = frame
-        if call_id not in worker.calls:
-            raise ProtocolError(f"an outcome of call {call_id}, which it does not have")
+    def _take(self, worker: WorkerHandle, call_id: int, detail: int, wall_ns: int, packet: bytes) -> bool:
+        """Take one outcome; False if that has to wait, or if it is void."""
+        if call_id not in worker.calls or len(packet) < frames.OUTCOME_HEADER_SIZE:
+            raise ProtocolError(f"an outcome of call {call_id} in {len(packet)} bytes")
         if worker.order is not None and worker.order.call_id == call_id:
-            self._floor.condemn(worker)  # it was told to stop before this was read; what it did in spite of that is void
+            self._floor.condemn(worker)  # it was told to stop before this was read; nothing more is waited for
             return False
         segment = None
         if detail > STATUS_MASK:
@@ -80,59 +82,55 @@ class Intake:
                 try:
                     segment = self._desk.claim(worker, call_id)
                 except OutOfDescriptors:
-                    worker.unclaimed = (frame, packet, time.monotonic())
-                    self._floor.pause(worker.inbox.fd)
+                    self._postpone(worker, (call_id, detail, wall_ns, packet))
                     return False
         del worker.calls[call_id]
-        worker.served = True
-        worker.full = False
-        self._window.observe(wall_ns)
         self._floor.events.append(CallEnded(call_id, detail & STATUS_MASK, worker.pid, wall_ns, packet, segment))
         return True
 
-    def _claim_again(self, worker: WorkerHandle) -> bool:
-        """An outcome was read whose segment could not be taken: try now. False if it still cannot."""
+    def _postpone(self, worker: WorkerHandle, outcome: tuple[int, int, int, bytes]) -> None:
+        """The segment of this outcome cannot be taken now: read nothing more of this worker for a moment."""
+        worker.unclaimed = outcome
+        if worker.unclaimed_since is None:
+            worker.unclaimed_since = time.monotonic()
+        self._floor.pause(worker.inbox.fd)
+
+    def _claim_again(self, worker: WorkerHandle) -> int:
+        """Try again to take the outcome that was postponed; returns its wall time, or 0 if it still has to wait."""
         assert worker.unclaimed is not None
-        frame, packet, since = worker.unclaimed
+        call_id, detail, wall_ns, packet = worker.unclaimed
         worker.unclaimed = None
-        try:
-            taken = self._on_outcome(worker, frame, packet)
-        except ProtocolError as error:
-            self._floor.condemn(worker, f"it sent a malformed packet: {error}")
-            return False
-        if taken:
-            if not worker.calls:
-                self._on_empty(worker)
-        elif worker.order is None:
-            worker.unclaimed = (frame, packet, since)
-            if time.monotonic() - since > _CLAIM_LIMIT_S:
-                self.give_up_claim(worker)
-        return taken
+        if self._take(worker, call_id, detail, wall_ns, packet):
+            worker.unclaimed_since = None
+            return wall_ns
+        if worker.unclaimed_since is not None and time.monotonic() - worker.unclaimed_since > _CLAIM_LIMIT_S:
+            self.give_up_claim(worker)
+        return 0
 
     def give_up_claim(self, worker: WorkerHandle) -> None:
         """The segment of an outcome cannot be had: its call is lost, and its worker with it."""
         if worker.unclaimed is None:
             return
-        call_id = worker.unclaimed[0].call_id
+        call_id, *_ = worker.unclaimed
         worker.unclaimed = None
         del worker.calls[call_id]
         why = "finished, but its result could not be taken over: too many open files in the coordinator"
         self._floor.events.append(CallLost(call_id, worker.pid, None, None, why, ""))
         self._floor.condemn(worker)
 
-    def _on_other(self, worker: WorkerHandle, frame: Frame, packet: bytes) -> None:
+    def _on_other(self, worker: WorkerHandle, kind: int, call_id: int, packet: bytes) -> None:
         body = packet[frames.HEADER_SIZE :].decode("utf-8", "replace")
-        match frame.kind:
-            case Kind.BOOTED:
-                worker.booted = True
-                self._capacity.booted()
-            case Kind.BOOT_FAILED:
-                worker.boot_error = body
-                worker.condemned = True
-            case Kind.UNDELIVERABLE:
-                if worker.calls.pop(frame.call_id, 0) == 0:
-                    raise ProtocolError(f"an end of call {frame.call_id}, which it does not have")
-                self._floor.events.append(CallLost(frame.call_id, worker.pid, None, None, body, ""))
+        if kind == Kind.BOOTED:
+            worker.booted = True
+            self._capacity.booted()
+        elif kind == Kind.BOOT_FAILED:
+            worker.boot_error = body
+            worker.condemned = True
+        elif call_id in worker.calls:  # UNDELIVERABLE
+            del worker.calls[call_id]
+            self._floor.events.append(CallLost(call_id, worker.pid, None, None, body, ""))
+        else:
+            raise ProtocolError(f"an end of call {call_id}, which it does not have")
 
     def _on_empty(self, worker: WorkerHandle) -> None:
         """A worker has nothing left to do."""

@@ -1,9 +1,9 @@
 """A worker's arrival, its end, and what its end means for the calls it had.
 
 An end is noticed by the worker's pidfd, or reported by the zygote, whichever is heard first. Then, in this order:
-drain its inbox (what it has finished counts), take its unread calls back (they never started), classify the rest by its
-page (the one it was running is lost, or stopped; any other was received and never started). How it ended is the zygote's
-to say; the casualty is told when that is known, everything else and the free place at once.
+drain its inbox (what it has finished counts), take its unread calls back (they never started), classify the rest by
+its page (the one it was running is lost, or stopped; any other was received and never started). How it ended is the
+zygote's to say; the casualty is told when that is known, everything else and the free place at once.
 
 What lives here: these steps. What may not: deciding to end a worker (``stopping``, ``intake``), or to start one
 (``supervisor``).

@@ -129,16 +129,16 @@ class Ports:
         """The answer in a packet; None if it answers an earlier question, whose asker was interrupted."""
         if not packet:
             raise Closed
-        frame = frames.parse(packet, self._incarnation, frames.TO_SIDE)
+        kind, _, answered, _ = frames.parse(packet, self._incarnation, frames.TO_SIDE)
         segment = None
         if fd is not None:
             from ..payload.segments import Segment
 
             segment = Segment.adopt(fd)
         try:
-            if frame.detail != number:
+            if answered != number:
                 return None
-            if frame.kind == frames.Kind.REFUSAL:
+            if kind == frames.Kind.REFUSAL:
                 raise RequestFailed(packet[frames.HEADER_SIZE :].decode("utf-8", "replace"))
             if segment is not None:
                 return segment.map()

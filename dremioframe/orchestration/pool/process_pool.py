@@ -1,7 +1,7 @@
 """The pool as its users have it: options, leases, and an end that cannot be forgotten.
 
 What lives here: the public face and the pool's lifetime (closing, interpreter exit, ``os.fork`` in the user's process,
-being dropped without ``close``). What may not: the work; that is in ``supervisor`` (per lease) and ``capacity`` (shared).
+being dropped without ``close``). What may not: the work; that is done in ``supervisor`` (per lease) and ``capacity``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import atexit
 import os
 import warnings
 import weakref
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from .capacity import Capacity
 from .supervisor import Lease
@@ -79,9 +79,7 @@ class ProcessPool:
         """
         self._capacity.start()
 
-    def lease(
-        self, on_request: Callable[[int, bytes], bytes | Segment], max_workers: int | None = None
-    ) -> Lease:
+    def lease(self, on_request: Callable[[int, bytes], bytes | Segment], max_workers: int | None = None) -> Lease:
         """Begin to use workers of this pool; close the lease when done.
 
         Args:
@@ -99,7 +97,7 @@ class ProcessPool:
         self._capacity.close()
         _open.discard(self._capacity)
 
-    def __enter__(self) -> ProcessPool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

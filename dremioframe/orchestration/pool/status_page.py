@@ -1,8 +1,8 @@
 """One page of memory that a worker shares with the coordinator: what it is doing now, and what it said when it died.
 
 A memfd: the first page holds 8-byte slots, written by the worker and read by the coordinator at any time; behind it is
-room for what faulthandler writes (a crash, or a stack dump on demand), through the worker's own descriptor, whose offset
-nobody else moves. The size is sealed: a task that truncated it would otherwise kill the *coordinator* by SIGBUS.
+room for what faulthandler writes (a crash, or a stack dump on demand), through the worker's own descriptor, whose
+offset nobody else moves. The size is sealed: a task that truncated it would otherwise kill the *coordinator* by SIGBUS.
 
 The order of the worker's writes makes a kill safe (``worker`` has the other half)::
 

@@ -110,7 +110,7 @@ class Lease:
         call_id: int,
         parts: Sequence[BytesLike],
         timeout_s: float | None,
-        urgent_alone: bool = False,  # noqa: FBT001, FBT002 - hot path: keywords cost
+        urgent_alone: bool = False,
     ) -> None:
         """Have a call run as soon as possible.
 
@@ -133,7 +133,7 @@ class Lease:
             self._backlog.append((call_id, body, timeout_s, False))
 
     def _send(self, worker: WorkerHandle, call_id: int, body: bytes, timeout_s: float | None) -> bool:
-        if not worker.accepting or not worker.send_call(call_id, body, timeout_s):
+        if not worker.send_call(call_id, body, timeout_s):
             return False
         if len(worker.calls) > 1 or not worker.booted:
             self._crowded = True
@@ -146,7 +146,7 @@ class Lease:
         window = self._window.size
         first: list[WorkerHandle | None] = []
         booting: list[WorkerHandle | None] = []
-        spare: list[tuple[WorkerHandle, int]] = []
+        spare: list[tuple[WorkerHandle, int]] = []  # and how many more each may hold
         for worker in self._floor.workers.values():
             if not worker.accepting:
                 continue
@@ -157,12 +157,14 @@ class Lease:
             if held == 0 and limit > 0:
                 (first if worker.booted else booting).append(worker)
                 held = 1
-            if held * 2 <= limit:  # refilled when half empty: full ones are not topped up call by call
+            if held < limit and held * 2 <= limit:  # refilled when half empty: full ones are not topped up call by call
                 spare.append((worker, limit - held))
         slots = first + booting
         slots += [None] * self._capacity.growth(self._share)
-        for level in range(max((count for _, count in spare), default=0)):
-            slots += [worker for worker, count in spare if count > level]
+        while spare:
+            fewest = min(count for _, count in spare)
+            slots += [worker for worker, _ in spare] * fewest
+            spare = [(worker, count - fewest) for worker, count in spare if count > fewest]
         slots.reverse()
         self._slots = slots
 
@@ -192,7 +194,7 @@ class Lease:
 
     # --------------------------------------------------------------------------------------------------------- stopping
 
-    def stop(self, call_id: int, dump: bool) -> None:  # noqa: FBT001 - always given by name
+    def stop(self, call_id: int, dump: bool) -> None:
         """End a call for certain. ``wait`` tells what became of it: ended, returned (it never started), or stopped.
 
         Args:
@@ -382,7 +384,7 @@ class Lease:
             return
 
     def _follow_zygote(self) -> None:
-        """Another fork server is in office: listen to that one. The old one's descriptor is closed, and so unwatched."""
+        """Another fork server is in office: listen to that one. The old one's descriptor is closed already."""
         floor = self._floor
         if self._zygote is not None:
             floor.forget(self._zygote.control_fd)
@@ -391,7 +393,7 @@ class Lease:
             floor.watch(self._zygote.control_fd, self._capacity.listen)
 
     def _share_out(self) -> None:
-        """Give workers back: idle ones if anybody else needs them, and those above the fair share when they are empty."""
+        """Give workers back: idle ones if others need them, those above the fair share as they become empty."""
         surplus = self._capacity.surplus(self._share)
         wanted = self._capacity.others_hungry(self._share)
         for worker in list(self._floor.workers.values()):
@@ -447,4 +449,3 @@ class Lease:
             worker.close()
         else:
             self._lifecycle.dismiss(worker)
-

@@ -38,10 +38,11 @@ class Window:
         self.size = 1
         self._mean_ns = -1.0
 
-    def observe(self, wall_ns: int) -> None:
-        """A call took so long."""
+    def observe(self, calls: int, wall_ns: int) -> None:
+        """So many calls, of one worker, took so long together."""
+        newest = wall_ns / calls
         mean = self._mean_ns
-        mean = wall_ns if mean < 0 else mean + (wall_ns - mean) * _WEIGHT
+        mean = newest if mean < 0 else mean + (newest - mean) * min(1.0, _WEIGHT * calls)
         self._mean_ns = mean
         wanted = int(_AHEAD_NS / (mean + _OVERHEAD_NS))
         self.size = max(1, min(wanted, self.size * _GROWTH, _LARGEST))

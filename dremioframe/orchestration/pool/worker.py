@@ -144,7 +144,7 @@ class _Worker:
     # ---------------------------------------------------------------------------------------------------------- a call
 
     def _attend(self, packet: bytes, run: Run) -> None:
-        call_id = frames.parse(packet, self._incarnation, frames.TO_WORKER).call_id
+        call_id = frames.read_call_id(packet)
         slots = self._slots
         slots[_STARTED_NS] = started_ns = _monotonic_ns()
         slots[_RUNNING] = call_id
@@ -176,17 +176,25 @@ class _Worker:
         return retiring
 
     def _send_outcome(self, call_id: int, detail: int, parts: Sequence[Any], started_ns: int) -> None:
-        size = sum(part.nbytes if type(part) is memoryview else len(part) for part in parts)
-        payload = b""
-        if size <= frames.INLINE_LIMIT:
-            payload = b"".join(parts)
-        elif self._send_segment(call_id, parts, size):
+        payload = parts[0] if len(parts) == 1 and type(parts[0]) is bytes else None
+        size = _size(parts) if payload is None else len(payload)
+        if size > frames.INLINE_LIMIT:
+            if not self._send_segment(call_id, parts, size):
+                return
             detail |= frames.FLAG_SEGMENT
-        else:
-            return
-        wall_ns = _monotonic_ns() - started_ns
-        stats = (started_ns, *self._measure(), self._ports.bytes_in)
-        self._send(frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload))
+            payload = b""
+        elif payload is None:
+            payload = b"".join(parts)
+        # By index: the names cost as much as the system call.
+        usage = _getrusage(_RUSAGE_SELF)
+        cpu_s, peak_kib = usage[0] + usage[1], usage[2]
+        # The high-water mark never falls; if it rose during this call, it is this call's own peak.
+        peak = peak_kib << 1 | (peak_kib > self._peak_kib)
+        stats = (started_ns, int((cpu_s - self._cpu_s) * 1e9), peak, self._ports.bytes_in)
+        self._cpu_s, self._peak_kib = cpu_s, peak_kib
+        self._send(
+            frames.pack_outcome(self._incarnation, call_id, detail, _monotonic_ns() - started_ns, stats, payload)
+        )
 
     def _send_segment(self, call_id: int, parts: Sequence[Any], size: int) -> bool:
         """Write a long payload to a segment and hand that over; if it cannot be, say so as the call's outcome."""
@@ -205,18 +213,6 @@ class _Worker:
         except RequestFailed:
             self._end(Farewell.CHANNEL_LOST)
         return True
-
-    def _measure(self) -> tuple[int, int]:
-        """(CPU ns since the last measurement, peak memory as it travels), in one system call.
-
-        The high-water mark never falls. If it rose during this call, it is this call's own peak.
-        """
-        usage = _getrusage(_RUSAGE_SELF)
-        cpu_s = usage.ru_utime + usage.ru_stime
-        peak_kib = usage.ru_maxrss
-        measured = int((cpu_s - self._cpu_s) * 1e9), peak_kib << 1 | (peak_kib > self._peak_kib)
-        self._cpu_s, self._peak_kib = cpu_s, peak_kib
-        return measured
 
     def _send(self, packet: bytes) -> None:
         try:
@@ -257,6 +253,11 @@ class _Worker:
     def _end(self, farewell: int) -> NoReturn:
         self._slots[_FAREWELL] = farewell
         _exit(0 if farewell == Farewell.RETIRED else 1)
+
+
+def _size(parts: Sequence[Any]) -> int:
+    """Bytes in these parts; the length of a view of numbers is not that."""
+    return sum(part.nbytes if type(part) is memoryview else len(part) for part in parts)
 
 
 def _initialize(initializer: bytes) -> None:

@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..payload.segments import Segment
     from .channel import Channel
-    from .frames import Frame
     from .stopping import Order
 
 _POLLIN = select.POLLIN
@@ -46,11 +45,13 @@ class WorkerHandle:
         exit: (exit code, signal) as the zygote reported them.
         order: It was told to end because of one of its calls.
         result: A segment that came ahead of its outcome, and the call it belongs to.
-        unclaimed: An outcome whose segment could not be taken yet, and since when.
+        unclaimed: An outcome whose segment could not be taken yet: (call, detail, wall time, packet).
+        unclaimed_since: When that was tried first.
     """
 
     __slots__ = (
         "_copy",
+        "_pid",
         "_worker_side",
         "alone",
         "boot_error",
@@ -72,6 +73,7 @@ class WorkerHandle:
         "served",
         "side",
         "unclaimed",
+        "unclaimed_since",
     )
 
     def __init__(
@@ -84,6 +86,7 @@ class WorkerHandle:
         self.page = page
         self.calls: dict[int, float | None] = {}
         self.pidfd = -1
+        self._pid = 0
         self.sent = 0
         self.booted = False
         self.boot_error = ""
@@ -97,7 +100,8 @@ class WorkerHandle:
         self.exit: tuple[int | None, int | None] | None = None
         self.order: Order | None = None
         self.result: tuple[int, Segment] | None = None
-        self.unclaimed: tuple[Frame, bytes, float] | None = None
+        self.unclaimed: tuple[int, int, int, bytes] | None = None
+        self.unclaimed_since: float | None = None
 
     @classmethod
     def create(cls, incarnation: int) -> WorkerHandle:
@@ -120,7 +124,9 @@ class WorkerHandle:
     @property
     def pid(self) -> int:
         """Its process id, from its own page; 0 as long as it has not begun to live."""
-        return self.page.slots[status_page.PID]
+        if self._pid == 0:
+            self._pid = self.page.slots[status_page.PID]
+        return self._pid
 
     @property
     def farewell(self) -> int:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from ..errors import WorkerStartError
 from . import channel, frames, interpreter, termination
-from .frames import Kind
 from .boot import BOOT_CODE, BOOT_FD, CONTROL_FD, COORDINATOR_FD
+from .frames import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ZygoteClient:
         try:
             opened.append(_raised(theirs.fd))
             opened.append(_own_pidfd())
-            opened.append(_memory_file(marshal.dumps(message)))
+            opened.append(_memory_file(marshal.dumps(dict(message))))
             pid = _spawn(opened, environ)
             return cls(pid, os.pidfd_open(pid), ours)
         except BaseException:
@@ -124,9 +124,9 @@ class ZygoteClient:
             packet, fds = received
             if not packet:
                 raise channel.Closed
-            incarnation, frame = frames.parse_any_sender(packet, frames.FROM_ZYGOTE)
+            incarnation, (kind, _, detail, number) = frames.parse_any_sender(packet, frames.FROM_ZYGOTE)
             text = packet[frames.HEADER_SIZE :].decode("utf-8", "replace")
-            yield Report(frame.kind, incarnation, frame.detail, frame.number, text, fds[0] if fds else -1)
+            yield Report(kind, incarnation, detail, number, text, fds[0] if fds else -1)
 
     def end(self) -> str:
         """Make sure that it has ended, and how. It kills everything below it first; if it does not, it is killed."""
