@@ -8,10 +8,10 @@ What lives here: the wording. What may not: decisions.
 
 from __future__ import annotations
 
+import traceback
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ..errors import OrchestrationError
     from ..records import RunData
 
@@ -22,37 +22,40 @@ class RunLog:
     def __init__(self, data: RunData) -> None:
         self._data = data
 
-    def _logger(self, task: str | None = None) -> Any:
-        from loguru import logger
-
-        bound = logger.bind(pipeline=self._data.pipeline_name, run_id=self._data.run_id)
-        return bound if task is None else bound.bind(task=task)
-
     def run_started(self, executor: str) -> None:
-        names = self._data.dag.names
-        self._logger().info("pipeline {!r}: run started, {} tasks, executor {}", self._name, len(names), executor)
+        data = self._data
+        tasks = len(data.dag.names)
+        self._say("INFO", "pipeline {!r}: run started, {} tasks, executor {}", data.pipeline_name, tasks, executor)
 
     def run_ended(self) -> None:
         data = self._data
         level = "INFO" if data.status == "SUCCESS" else "WARNING"
-        self._logger().log(
-            level, "pipeline {!r}: run ended {} after {:.3f} s", self._name, data.status, data.duration_s
+        self._say(
+            level, "pipeline {!r}: run ended {} after {:.3f} s", data.pipeline_name, data.status, data.duration_s
         )
 
     def retry(self, task: str, error: OrchestrationError, delay_s: float) -> None:
-        self._logger(task).warning("{}; next attempt in {:.2f} s", error, delay_s)
+        self._say("WARNING", "{}; next attempt in {:.2f} s", error, delay_s, task=task)
 
     def failed(self, task: str, error: OrchestrationError | None, note: str) -> None:
         text = "\n".join(filter(None, (str(error or ""), note, getattr(error, "traceback_text", "").rstrip())))
-        self._logger(task).error("task {!r} FAILED: {}", task, text)
+        self._say("ERROR", "task {!r} FAILED: {}", task, text, task=task)
 
     def skipped_by_failure(self, task: str) -> None:
-        self._logger(task).warning("task {!r} SKIPPED: something before it failed", task)
+        self._say("WARNING", "task {!r} SKIPPED: something before it failed", task, task=task)
 
     def still_running(self, tasks: list[str]) -> None:
         for task in tasks:
-            self._logger(task).warning("task {!r}: its thread cannot be stopped and still runs; it is abandoned", task)
+            text = "task {!r}: its thread cannot be stopped and still runs; it is abandoned"
+            self._say("WARNING", text, task, task=task)
 
-    @property
-    def _name(self) -> str:
-        return self._data.pipeline_name
+    def _say(self, level: str, text: str, *values: object, task: str | None = None) -> None:
+        from loguru import logger
+
+        bound = logger.bind(pipeline=self._data.pipeline_name, run_id=self._data.run_id)
+        if task is not None:
+            bound = bound.bind(task=task)
+        try:
+            bound.log(level, text, *values)
+        except Exception:  # noqa: BLE001 - a sink that raises (catch=False) must not end the run
+            traceback.print_exc()
