@@ -83,6 +83,7 @@ class Capacity:
         self._shares: list[Share] = []
         self._idle: list[WorkerHandle] = []
         self._owners: dict[int, tuple[WorkerHandle, Share | None]] = {}
+        self._unsettled: dict[int, tuple[WorkerHandle, Share | None]] = {}
         self._unordered: deque[WorkerHandle] = deque()  # their fork could not be ordered yet
         self._zygote: ZygoteClient | None = None
         self._zygote_ready = False
@@ -189,13 +190,19 @@ class Capacity:
             return self._owners.get(worker.incarnation) == (worker, share)
 
     def gone(self, worker: WorkerHandle, share: Share) -> None:
-        """A leased worker is confirmed dead: its place is free."""
+        """A leased worker is confirmed dead: its place is free. How it ended may still have to be told: ``settled``."""
         with self._lock:
             del self._owners[worker.incarnation]
+            self._unsettled[worker.incarnation] = (worker, share)
             share.workers -= 1
             share.owed = max(0, share.owed - 1)
             for hungry in self.hungry:
                 hungry.tenant.post(None)
+
+    def settled(self, worker: WorkerHandle) -> None:
+        """Nobody needs to know more about this worker."""
+        with self._lock:
+            self._unsettled.pop(worker.incarnation, None)
 
     # ----------------------------------------------------------------------------------------------------- fork server
 
@@ -386,11 +393,12 @@ class Capacity:
 
     def _on_worker_report(self, report: Report) -> None:
         """Note it on the worker's handle and have its lease look. Only these fields are written from other threads."""
-        if report.incarnation not in self._owners:
+        owned = self._owners.get(report.incarnation) or self._unsettled.get(report.incarnation)
+        if owned is None:
             if report.pidfd >= 0:
                 os.close(report.pidfd)
             return
-        worker, share = self._owners[report.incarnation]
+        worker, share = owned
         match report.kind:
             case Kind.FORKED:
                 worker.pidfd = report.pidfd
@@ -410,7 +418,7 @@ class Capacity:
         self._unordered.clear()
         if not self._zygote_ready and not self.closed:
             self.start_failed(self._zygote_error or f"the fork server ended before it was ready: {how}")
-        owned = list(self._owners.values())
+        owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:
             worker.orphaned = True
             worker.find_process()

@@ -112,6 +112,7 @@ class Lifecycle:
     def forget(self) -> None:
         """The lease is over: nobody wants to know any more."""
         for worker in self._casualties:
+            self._capacity.settled(worker)
             worker.close()
         self._casualties.clear()
 
@@ -125,6 +126,7 @@ class Lifecycle:
             self._capacity.start_failed(_boot_story(worker))
         elif not worker.served and not worker.order:
             self._capacity.slow_down()
+        self._capacity.settled(worker)
         worker.close()
 
     def _tell(self, worker: WorkerHandle, call_id: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 
+from ..payload.segments import Segment
 from . import frames, status_page
 from .channel import Closed, OutOfDescriptors
 
@@ -132,8 +133,6 @@ class Ports:
         kind, _, answered, _ = frames.parse(packet, self._incarnation, frames.TO_SIDE)
         segment = None
         if fd is not None:
-            from ..payload.segments import Segment
-
             segment = Segment.adopt(fd)
         try:
             if answered != number:

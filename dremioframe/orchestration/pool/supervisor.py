@@ -446,6 +446,7 @@ class Lease:
             self._floor.condemn(worker)
             self._floor.remove(worker)
             self._capacity.gone(worker, self._share)
+            self._capacity.settled(worker)
             worker.close()
         else:
             self._lifecycle.dismiss(worker)

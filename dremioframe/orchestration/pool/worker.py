@@ -27,6 +27,7 @@ import threading
 import time
 
 from ..errors import TaskCancelled
+from ..payload.segments import Segment
 from . import frames, status_page
 from .channel import Closed
 from .frames import Kind
@@ -198,8 +199,6 @@ class _Worker:
 
     def _send_segment(self, call_id: int, parts: Sequence[Any], size: int) -> bool:
         """Write a long payload to a segment and hand that over; if it cannot be, say so as the call's outcome."""
-        from ..payload.segments import Segment
-
         try:
             segment = Segment.create(parts, size, "dremioframe-result")
             try:

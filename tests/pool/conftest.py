@@ -1,0 +1,169 @@
+"""Pools for tests, and a client that submits source code and waits for what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import textwrap
+import time
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
+from dremioframe.orchestration.pool.supervisor import CallEnded, CallReturned
+
+HERE = str(Path(__file__).parent)
+LIMIT_S = 30.0
+
+_ids = count(1)
+
+
+@pytest.fixture(autouse=True)
+def _runner_importable(monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+
+
+@pytest.fixture
+def make_pool():
+    """Pools with options of one's own, closed at the end."""
+    pools = []
+
+    def make(size=1, runner="pool_runner:make_runner", **options):
+        options.setdefault("kill_grace_s", 0.2)
+        pool = ProcessPool(PoolOptions(size=size, runner=runner, **options))
+        pools.append(pool)
+        return pool
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+@pytest.fixture
+def connect():
+    """Clients of pools, closed at the end."""
+    clients = []
+
+    def make(pool, on_request=None, max_workers=None):
+        client = Client(pool, on_request, max_workers)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.lease.close()
+
+
+@pytest.fixture
+def client(make_pool, connect):
+    """A client of a pool of one worker."""
+    return connect(make_pool())
+
+
+class Client:
+    """One lease, driven as the engine drives it."""
+
+    def __init__(self, pool, on_request=None, max_workers=None):
+        self.pool = pool
+        self.lease = pool.lease(on_request or (lambda call_id, body: b""), max_workers)
+        self.sources = {}
+        self.options = {}
+        self.ready = []
+        self.ended = {}
+        self.returned = []
+
+    def submit(self, source, timeout_s=None, **options):
+        """Have this source run; returns the call's id at once."""
+        call_id = next(_ids)
+        self.sources[call_id] = textwrap.dedent(source).encode()
+        self.options[call_id] = (timeout_s, options)
+        self.ready.append(call_id)
+        self.fill()
+        return call_id
+
+    def fill(self):
+        room = self.lease.room() if self.ready else 0
+        for call_id in self.ready[:room]:
+            timeout_s, options = self.options[call_id]
+            self.lease.submit(call_id, (self.sources[call_id],), timeout_s, **options)
+        del self.ready[:room]
+
+    def turn(self, timeout_s=1.0, resubmit=True):
+        """One wait; calls that never started are submitted again."""
+        for event in self.lease.wait(timeout_s):
+            if isinstance(event, CallReturned):
+                self.returned.append(event.call_id)
+                if resubmit:
+                    self.ready.append(event.call_id)
+                    continue
+            self.ended.setdefault(event.call_id, []).append(event)
+        self.fill()
+
+    def until(self, predicate, resubmit=True):
+        deadline = time.monotonic() + LIMIT_S
+        while not predicate():
+            assert time.monotonic() < deadline, f"nothing of the kind within {LIMIT_S:g} s; heard: {self.ended}"
+            self.turn(0.05, resubmit)
+
+    def end(self, call_id, resubmit=True):
+        """The one event that ends this call."""
+        self.until(lambda: call_id in self.ended, resubmit)
+        [event] = self.ended[call_id]
+        return event
+
+    def run(self, source, **options):
+        """Run to the end; returns the payload of a call that is expected to succeed."""
+        event = self.end(self.submit(source, **options))
+        assert isinstance(event, CallEnded), event
+        payload = event.payload if event.segment is None else event.segment.read()
+        if event.segment is not None:
+            event.segment.close()
+        assert event.status == 0, bytes(payload)
+        return bytes(payload)
+
+    def start(self, source, **options):
+        """Submit, and wait until the call runs."""
+        call_id = self.submit(source, **options)
+        self.until(lambda: self.lease.started_at(call_id) is not None)
+        return call_id
+
+    @property
+    def workers(self):
+        return list(self.lease._floor.workers.values())
+
+
+def eventually(predicate, timeout_s=10.0):
+    """Poll for what the kernel gives no event for."""
+    deadline = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < deadline, "this never became true"
+        time.sleep(0.005)
+
+
+def alive(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] not in b"ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(pid, timeout_s=10.0):
+    """Wait for the end of a process that need not be ours."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], timeout_s)[0])
+    finally:
+        os.close(pidfd)
+
+
+@pytest.fixture
+def helpers():
+    return sys.modules[__name__]
