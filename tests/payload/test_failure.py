@@ -267,7 +267,8 @@ def test_exception_groups() -> None:
 def test_exceptions_with_fields_of_their_own() -> None:
     errors = [
         FileNotFoundError(2, "gone", "/x"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
-        ImportError("x", name="m"), SyntaxError("bad", ("f.py", 1, 2, "text")), KeyError(("a", 1)), RecursionError("deep"),
+        ImportError("x", name="m"), SyntaxError("bad", ("f.py", 1, 2, "text")), KeyError(("a", 1)),
+        RecursionError("deep"),
     ]  # fmt: skip
     for error in errors:
         cause = delivered(error).__cause__

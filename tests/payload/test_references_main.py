@@ -506,16 +506,3 @@ def test_redefined_between_runs(run_script: RunScript) -> None:
             assert worker(work) == 2
             assert type(worker(lambda: Model())) is Model
     """)
-
-
-def test_typevar_and_sentinels_named_in_main_go_by_value_or_say_why_not(run_script: RunScript) -> None:
-    run_script("""
-        import typing
-        T = typing.TypeVar("T")
-
-        def work(t):
-            return t.__name__
-
-        with Worker() as worker:
-            assert worker(work, T) == "T"
-    """)

@@ -60,15 +60,30 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             return _reduce_module(obj)
         else:
             reduced = reducers.reduce(obj, kind)
+            if reduced is NotImplemented and kind not in self.dispatch_table:
+                return self._reduce_object(obj, kind)
         return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
+    def _reduce_object(self, obj: Any, kind: type) -> Any:
+        """As pickle would, but for what says that it is a global of a module that the other side cannot import."""
+        reduced = obj.__reduce_ex__(5)
+        module = getattr(obj, "__module__", None)
+        if not isinstance(reduced, str) or not isinstance(module, str) or importable.is_importable(module):
+            return reduced
+        # A sentinel or a NewType: all that counts is that it is the same object wherever it comes back to.
+        token = references.by_token(obj, self._direction, self._pins)
+        return token or self._defined(obj, object.__new__, (kind,), dict(vars(obj)), set_attributes)
+
     def _by_value(self, code: Code) -> tuple[Any, ...]:
-        from_above = self._direction != references.UP
         if isinstance(code, type):
             make, args, state, _, _, set_state = _with_slots(code, *_dynamic_class_reduce(code))
         else:
             make, args, state, _, _, set_state = self._dynamic_function_reduce(code)
-            args, state, set_state = _at_home(code, args, state, set_state, from_above)
+            args, state, set_state = _at_home(code, args, state, set_state, self._direction != references.UP)
+        return self._defined(code, make, args, state, set_state)
+
+    def _defined(self, code: Code, make: Any, args: Any, state: Any, set_state: Any) -> tuple[Any, ...]:
+        from_above = self._direction != references.UP
         token = tokens.token_of(code)
         if self._pins is not None:
             self._pins[token] = code
@@ -129,9 +144,9 @@ def _reduce_module(module: ModuleType) -> Any:
         return subimport, (name,)
     content = {key: value for key, value in vars(module).items() if key not in _OWN_TO_A_PROCESS}
     # As state, not as an argument: its functions refer to the module, and only state may be recursive.
-    return ModuleType, (name,), content, None, None, set_module_content
+    return ModuleType, (name,), content, None, None, set_attributes
 
 
-def set_module_content(module: ModuleType, content: dict[str, object]) -> None:
-    """State setter of a module that travels by value."""
-    vars(module).update(content)
+def set_attributes(thing: object, attributes: dict[str, object]) -> None:
+    """State setter of a module, and of an object known by the name of a global."""
+    vars(thing).update(attributes)

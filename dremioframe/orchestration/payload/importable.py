@@ -92,13 +92,13 @@ def loaded_module(name: object) -> ModuleType | None:
 
 
 def named(code: Any) -> tuple[str, str, int] | None:
-    """How another process finds this class or function: module, qualified name, and how often to unwrap what is there.
+    """How another process finds this class or function: module, qualified name, how often to unwrap what is there.
 
     A decorated function is found under its decorator's product, through its ``__wrapped__`` chain. None if there is no
     way: then it has to travel by value.
     """
-    module, name = getattr(code, "__module__", None), code.__qualname__
-    if not isinstance(module, str) or not is_importable(module):
+    module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not is_importable(module):
         return None
     found = _look_up(sys.modules[module], name)
     for hops in range(_UNWRAP_LIMIT):

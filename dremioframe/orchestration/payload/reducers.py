@@ -167,7 +167,7 @@ def logging_logger(name: str) -> Any:
 
 def _reduce_builtin(obj: Any, kind: type) -> Any:
     # Pickle names a bound method by its function's name, under which a decorated or private one is not found.
-    if kind is not MethodType or getattr(obj.__self__, obj.__func__.__name__, None) == obj:
+    if kind is not MethodType or getattr(obj.__self__, getattr(obj.__func__, "__name__", ""), None) == obj:
         return NotImplemented
     return MethodType, (obj.__func__, obj.__self__)
 
@@ -189,6 +189,8 @@ def standard_stream(name: str) -> Any:
 
 def _reduce_functools(obj: Any, kind: type) -> Any:
     # A cached function pickles as a name, which __main__ of a worker does not have. The cache itself stays at home.
+    if kind.__name__ == "cached_property":
+        return kind, (obj.func,), {"attrname": obj.attrname}  # its lock (before 3.12) stays at home
     if kind.__name__ != "_lru_cache_wrapper":
         return NotImplemented
     name = importable.named(obj)
@@ -202,6 +204,19 @@ def cached_function(function: Callable[..., Any], parameters: dict[str, Any]) ->
     import functools
 
     return functools.lru_cache(**parameters)(function)
+
+
+def _reduce_typing(obj: Any, kind: type) -> Any:
+    # These pickle as names only, and stand in annotations, which travel with a function. cloudpickle knows TypeVar.
+    name = kind.__name__
+    if name not in {"ParamSpec", "TypeVarTuple", "TypeAliasType"} or importable.is_importable(obj.__module__):
+        return NotImplemented
+    return kind, (obj.__name__, obj.__value__) if name == "TypeAliasType" else (obj.__name__,)
+
+
+def _reduce_weakref(obj: Any, kind: type) -> Any:
+    # Caches, functools.singledispatch's among them. What nobody else keeps there is gone at once, as is right.
+    return (kind, (dict(obj),)) if kind.__name__ in {"WeakKeyDictionary", "WeakValueDictionary"} else NotImplemented
 
 
 def _reduce_dataclasses(obj: Any, _kind: type) -> Any:
@@ -223,4 +238,6 @@ _REDUCERS: dict[str, Callable[[Any, type], Any]] = {
     "polars.dataframe.frame": _reduce_polars,
     "polars.series.series": _reduce_polars,
     "pyarrow.lib": _reduce_arrow,
+    "typing": _reduce_typing,
+    "weakref": _reduce_weakref,
 }

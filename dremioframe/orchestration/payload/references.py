@@ -127,6 +127,11 @@ def reduce(code: Code, direction: Direction, pins: Pins | None) -> Any:
         return (importable.find, name) if name[2] else NotImplemented
     if isinstance(code, type) and not code.__flags__ & importable.HEAP_TYPE_FLAG:
         return NotImplemented  # compiled: there is no value to go by
+    return by_token(code, direction, pins)
+
+
+def by_token(code: Code, direction: Direction, pins: Pins | None) -> Any:
+    """What has no name elsewhere as a pickler's reduced form, or None if it has to go by value."""
     if direction == CODE:
         return None
     token = tokens.token_of(code) if direction == DOWN else tokens.token_from_above(code)

@@ -21,14 +21,15 @@ from __future__ import annotations
 import os
 import sys
 from _weakref import ref  # the module weakref is 1 ms of import for what this needs
+from types import FunctionType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FunctionType
     from typing import Any, TypeAlias
 
-    Code: TypeAlias = type | FunctionType
+    #: A class, a function, or an object that is known by the name of a global (a sentinel, a NewType).
+    Code: TypeAlias = Any
 
 TOKEN_BYTES = 16
 
@@ -134,7 +135,7 @@ def define(token: bytes, from_above: bool, make: Callable[..., Code], args: tupl
     A new one stays stale until :func:`finish` has given it its state, so that a load that fails midway is repeated.
     """
     code = known(token)
-    if code is None or (token in _stale and not isinstance(code, type)):
+    if code is None or (token in _stale and isinstance(code, FunctionType)):
         code = make(*args)
         _remember(code, token)
         _stale.add(token)
