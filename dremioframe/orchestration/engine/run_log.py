@@ -56,6 +56,6 @@ class RunLog:
         if task is not None:
             bound = bound.bind(task=task)
         try:
-            bound.log(level, text, *values)
+            bound.opt(depth=1).log(level, text, *values)
         except Exception:  # noqa: BLE001 - a sink that raises (catch=False) must not end the run
             traceback.print_exc()

@@ -109,8 +109,8 @@ class _Zygote:
 
     def serve(self) -> NoReturn:
         """Until the coordinator is gone."""
-        self._say(frames.pack(Kind.READY, 0))
         try:
+            self._say(frames.pack(Kind.READY, 0))
             while True:
                 for fd, _ in self._epoll.poll(self._patience_s()):
                     if fd == COORDINATOR_FD:
