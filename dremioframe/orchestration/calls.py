@@ -142,10 +142,7 @@ class FailureHead(NamedTuple):
     retry_delay_s: float | None
 
 
-_FAILURE#: Longer names are asked for by their digest: a request has to fit in a packet, a name may be of any length.
-NAME_LIMIT = 1024
-
-_HEAD = struct.Struct("<Bd")
+_FAILURE_HEAD = struct.Struct("<Bd")
 FAILURE_HEAD_SIZE = _FAILURE_HEAD.size
 _NO_DELAY = -1.0
 

@@ -292,13 +292,13 @@ def test_a_success_after_cancel_is_a_success_but_starts_nothing() -> None:
     assert bench.states == ["SUCCESS", "CANCELLED"]
 
 
-def test_a_time_out_under_cancel_stays_a_time_out_without_retry() -> None:
+def test_a_time_out_under_cancel_whose_retry_is_cut_short_is_cancelled() -> None:
     bench = alone(retries=3)
     bench.tell(AttemptOverdue(A, 1))
     assert bench.tell(CancelRequested()) == []
     assert bench.tell(AttemptFailed(A, 1, retryable=True)) == [
-        FinishTask(A, TaskState.FAILED, None, "attempt 1 failed, no retry because the run is being stopped"),
-        FinishRun(RunState.FAILED),
+        FinishTask(A, TaskState.CANCELLED, None, "attempt 1 failed, no retry because the run is being stopped"),
+        FinishRun(RunState.CANCELLED),
     ]
 
 
