@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import sys
 import textwrap
 import time
@@ -15,15 +13,12 @@ import pytest
 from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
 from dremioframe.orchestration.pool.supervisor import CallEnded, CallReturned
 
-HERE = str(Path(__file__).parent)
+# Workers import their runner, and tests what they wait with, from this folder.
+sys.path.insert(0, str(Path(__file__).parent))
+
 LIMIT_S = 30.0
 
 _ids = count(1)
-
-
-@pytest.fixture(autouse=True)
-def _runner_importable(monkeypatch):
-    monkeypatch.syspath_prepend(HERE)
 
 
 @pytest.fixture
@@ -68,7 +63,8 @@ class Client:
 
     def __init__(self, pool, on_request=None, max_workers=None):
         self.pool = pool
-        self.lease = pool.lease(on_request or (lambda call_id, body: b""), max_workers)
+        self.heard = []
+        self.lease = pool.lease(on_request or self._hear, max_workers)
         self.sources = {}
         self.options = {}
         self.ready = []
@@ -130,40 +126,15 @@ class Client:
         self.until(lambda: self.lease.started_at(call_id) is not None)
         return call_id
 
+    def _hear(self, call_id, body):
+        self.heard.append(body.decode())
+        return b""
+
+    def hear(self):
+        """Wait for the next thing that a running call says by ``ports.request``."""
+        self.until(lambda: self.heard)
+        return self.heard.pop(0)
+
     @property
     def workers(self):
         return list(self.lease._floor.workers.values())
-
-
-def eventually(predicate, timeout_s=10.0):
-    """Poll for what the kernel gives no event for."""
-    deadline = time.monotonic() + timeout_s
-    while not predicate():
-        assert time.monotonic() < deadline, "this never became true"
-        time.sleep(0.005)
-
-
-def alive(pid):
-    """Whether a process is there and no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] not in b"ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def gone(pid, timeout_s=10.0):
-    """Wait for the end of a process that need not be ours."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([pidfd], [], [], timeout_s)[0])
-    finally:
-        os.close(pidfd)
-
-
-@pytest.fixture
-def helpers():
-    return sys.modules[__name__]

@@ -36,7 +36,7 @@ class Desk:
         Raises:
             OutOfDescriptors: A segment is there, and cannot be taken now. Nothing is lost.
         """
-        while not worker.condemned and self._serve_one(worker):
+        while not worker.fault and self._serve_one(worker):  # one that is being stopped may still ask
             pass
 
     def claim(self, worker: WorkerHandle, call_id: int) -> Segment:

@@ -72,7 +72,8 @@ class Intake:
         if call_id not in worker.calls or len(packet) < frames.OUTCOME_HEADER_SIZE:
             raise ProtocolError(f"an outcome of call {call_id} in {len(packet)} bytes")
         if worker.order is not None and worker.order.call_id == call_id:
-            self._floor.condemn(worker)  # it was told to stop before this was read; nothing more is waited for
+            worker.order.outcome_seen = True  # void: it was told to stop before this was read
+            self._floor.condemn(worker)  # and there is nothing left to wait for
             return False
         segment = None
         if detail > STATUS_MASK:

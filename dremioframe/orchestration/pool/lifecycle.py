@@ -92,6 +92,8 @@ class Lifecycle:
         self._floor.remove(worker)
         self._floor.take_back(worker)
         casualty, _ = worker.running()
+        if worker.order is not None and worker.order.outcome_seen:
+            casualty = worker.order.call_id
         self._floor.events += [CallReturned(call_id) for call_id in worker.calls if call_id != casualty]
         self._capacity.gone(worker, self._share)
         limit = time.monotonic() + _REPORT_LIMIT_S

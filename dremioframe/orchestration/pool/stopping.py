@@ -39,9 +39,10 @@ class Order:
         asked_at: When the signals were sent; infinite if the worker has not been forked yet.
         kill_at: When SIGKILL is due; infinite once it has been sent.
         killed: It did not end by itself.
+        outcome_seen: The call has ended, too late; so it had started, whatever the page says by now.
     """
 
-    __slots__ = ("asked_at", "call_id", "dump", "kill_at", "killed")
+    __slots__ = ("asked_at", "call_id", "dump", "kill_at", "killed", "outcome_seen")
 
     def __init__(self, call_id: int, *, dump: bool) -> None:
         self.call_id = call_id
@@ -49,6 +50,7 @@ class Order:
         self.asked_at = NEVER
         self.kill_at = NEVER
         self.killed = False
+        self.outcome_seen = False
 
 
 class Stops:

@@ -1,0 +1,36 @@
+"""Waiting for processes that need not be ours, and for what the kernel gives no event for."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+
+def eventually(predicate, timeout_s=10.0):
+    """Poll for what the kernel gives no event for."""
+    deadline = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < deadline, "this never became true"
+        time.sleep(0.005)
+
+
+def alive(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] not in b"ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(pid, timeout_s=10.0):
+    """Wait for the end of a process that need not be ours."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], timeout_s)[0])
+    finally:
+        os.close(pidfd)
