@@ -52,6 +52,7 @@ def run_script(tmp_path: Path) -> Callable[..., str]:
             capture_output=True, text=True, timeout=100, env=environment, cwd=tmp_path, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        assert "Exception ignored" not in done.stderr  # a weak reference that reports after the tables are gone
         return done.stdout
 
     return run

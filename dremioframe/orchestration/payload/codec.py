@@ -12,21 +12,20 @@ that a reader may map the whole and use them where they lie::
 The checksum covers all that is interpreted and not the buffers. It is there because the unpickler trusts its input: one
 flipped bit can make it ask for 64 GiB or call what nobody meant to call.
 
-What lives here: this format and the pickler for values. What may not: how code travels (:mod:`.references`) and types
-that need help (:mod:`.reducers`).
+What lives here: this format. What may not: how code travels (:mod:`.references`) and types that need help
+(:mod:`.reducers`).
 """
 
 from __future__ import annotations
 
 from functools import partial
 from io import BytesIO
-from pickle import Pickler, dumps, loads
+from pickle import dumps, loads
 from struct import Struct, unpack_from
 from struct import pack as pack_struct
-from types import FunctionType
 from zlib import crc32
 
-from . import reducers, references
+from . import references
 from .diagnosis import DecodeError, EncodeError, describe, path_to
 
 TYPE_CHECKING = False
@@ -51,7 +50,7 @@ _PICKLE_START = 0x80
 _CRC_BYTES = 4
 #: crc32 of anything followed by its own crc32, little-endian.
 _CRC_RESIDUE = 0x2144DF1C
-#: Below this size two parts are joined at once: a copy costs less than a second part on its whole way.
+#: Up to this size the checksum is joined to the stream: a copy costs less than a second part on its whole way.
 _JOIN_BYTES = 16_384
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -130,33 +129,15 @@ def decode(data: BytesLike, *, private: bool) -> Any:
 # --- pickling ---------------------------------------------------------------------------------------------------------
 
 
-class _ValuePickler(Pickler):
-    """The plain pickler, with code by name or token. It is asked only about what is no builtin container or atom."""
-
-    # No __init__: it would run for every value, and half a microsecond of three is much.
-    direction: Direction = references.DOWN
-    pins: Pins | None = None
-
-    def reducer_override(self, obj: Any) -> Any:
-        kind = type(obj)
-        if kind is FunctionType or issubclass(kind, type):
-            reduced = references.reduce(obj, self.direction, self.pins)
-            if reduced is None:
-                raise references.NeedsByValueError
-            return reduced
-        return reducers.reduce(obj, kind)
-
-
 def _encode_plainly(value: object, direction: Direction, pins: Pins | None) -> Payload:
     file = BytesIO()
     buffers: list[memoryview] = []
-    pickler = _ValuePickler(file, 5, buffer_callback=partial(_stays_in_stream, buffers))
-    if direction != references.DOWN or pins is not None:
-        pickler.direction, pickler.pins = direction, pins
+    pickler = references.PLAIN_PICKLERS[direction](file, 5, buffer_callback=partial(_stays_in_stream, buffers))
+    if pins is not None:
+        pickler.pins = pins
     pickler.dump(value)
     stream = file.getvalue()
-    if b"__main__" in stream:
-        raise references.NeedsByValueError  # an object that pickles as a name of __main__, which a worker's has not
+    references.check_names(stream)
     return _assemble(stream, buffers)
 
 
@@ -186,23 +167,24 @@ def _stays_in_stream(out_of_band: list[memoryview], buffer: PickleBuffer) -> boo
 
 
 def _assemble(stream: bytes, buffers: Sequence[memoryview]) -> Payload:
-    if not buffers:
-        return _closed_stream((stream,), len(stream), crc32(stream))
+    if buffers:
+        return _assemble_with_buffers(stream, buffers)
+    end = crc32(stream).to_bytes(_CRC_BYTES, "little")
+    size = len(stream) + _CRC_BYTES
+    return Payload((stream + end,) if size <= _JOIN_BYTES else (stream, end), size)
+
+
+def _assemble_with_buffers(stream: bytes, buffers: Sequence[memoryview]) -> Payload:
     head = _HEADER.pack(_MAGIC, len(buffers), len(stream))
     head += pack_struct(f"<{len(buffers)}Q", *[buffer.nbytes for buffer in buffers])
-    closed = _closed_stream((head, stream), len(head) + len(stream), crc32(stream, crc32(head)))
-    parts, size = list(closed.parts), closed.size
+    end = crc32(stream, crc32(head)).to_bytes(_CRC_BYTES, "little")
+    parts: list[BytesLike] = [head, stream, end]
+    size = len(head) + len(stream) + _CRC_BYTES
     for buffer in buffers:
         padding = -size % _ALIGNMENT
         parts += (_PADDING[padding], buffer)
         size += padding + buffer.nbytes
     return Payload(parts, size)
-
-
-def _closed_stream(parts: tuple[bytes, ...], size: int, checksum: int) -> Payload:
-    end = checksum.to_bytes(_CRC_BYTES, "little")
-    size += _CRC_BYTES
-    return Payload((*parts, end), size) if size > _JOIN_BYTES else Payload((b"".join((*parts, end)),), size)
 
 
 def _split(view: memoryview) -> tuple[memoryview, list[memoryview]]:

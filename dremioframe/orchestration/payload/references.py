@@ -142,25 +142,53 @@ def by_token(code: Code, direction: Direction, pins: Pins | None) -> Any:
     return tokens.resolve, (token,)
 
 
-class _NamesOnly(Pickler):
-    """The plain pickler, for code that another process can import."""
+class _PlainPickler(Pickler):
+    """C's pickler with code by name or token. It is asked only about what is no builtin container or atom."""
+
+    # No __init__ and no __dict__: for a small value they would cost as much as its pickle.
+    __slots__ = ("pins",)
+    direction: Direction = CODE
+    pins: Pins
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is FunctionType or issubclass(kind, type):
-            reduced = reduce(obj, CODE, None)
+            reduced = reduce(obj, self.direction, getattr(self, "pins", None))
             if reduced is None:
                 raise NeedsByValueError
             return reduced
         return reducers.reduce(obj, kind)
 
 
+class _DownPickler(_PlainPickler):
+    __slots__ = ()
+    direction = DOWN
+
+
+class _UpPickler(_PlainPickler):
+    __slots__ = ()
+    direction = UP
+
+
+#: By direction: plain picklers, which raise :class:`NeedsByValueError` when they are not up to it.
+PLAIN_PICKLERS: dict[Direction, type[_PlainPickler]] = {CODE: _PlainPickler, DOWN: _DownPickler, UP: _UpPickler}
+
+
+def check_names(stream: bytes) -> None:
+    """Look for objects that pickle as a name of ``__main__``, which a worker's has not (a sentinel, a NewType).
+
+    Raises:
+        NeedsByValueError: There may be one; it may also be a text of the user's.
+    """
+    if stream.find(b"__main__") >= 0:
+        raise NeedsByValueError
+
+
 def _pack_by_name(obj: object) -> bytes:
     file = BytesIO()
-    _NamesOnly(file, 5).dump(obj)
+    _PlainPickler(file, 5).dump(obj)
     blob = file.getvalue()
-    if b"__main__" in blob:
-        raise NeedsByValueError  # an object that pickles as a name of __main__, which a worker's has not
+    check_names(blob)
     return blob
 
 
