@@ -44,7 +44,8 @@ class AttemptStats(NamedTuple):
 
     Attributes:
         pid: Process that ran it.
-        started_at_s: Start on the executor's monotonic clock, seconds.
+        started_at_s: Start on the executor's monotonic clock, seconds; None, like all that follows, if its process
+            did not live to tell.
         wall_s: Duration in seconds.
         cpu_s: CPU seconds of the process during the attempt.
         peak_memory_bytes: Peak resident memory, or None if unknown.
@@ -54,13 +55,13 @@ class AttemptStats(NamedTuple):
     """
 
     pid: int
-    started_at_s: float
-    wall_s: float
-    cpu_s: float
-    peak_memory_bytes: int | None
-    peak_is_exact: bool
-    bytes_in: int
-    bytes_out: int
+    started_at_s: float | None = None
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    peak_is_exact: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 class Outcome(Protocol):
@@ -72,7 +73,7 @@ class Outcome(Protocol):
 
     @property
     def stats(self) -> AttemptStats | None:
-        """Cost of the attempt, or None if it is not known (a lost worker)."""
+        """Cost of the attempt, or None if it never got to a worker."""
 
     @property
     def failure(self) -> Failure | None:

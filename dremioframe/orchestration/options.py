@@ -1,8 +1,9 @@
-"""What the options of a task may be.
+"""What the options of a task, a pipeline or an executor may be.
 
 What lives here: one function per kind of option; each returns the value in its normal form or raises
-:class:`DefinitionError` naming task and option. What may not: defaults and meaning; those are in ``task.py``. All of
-them are called only for values that are not the default, so they may take their time.
+:class:`DefinitionError` naming the option, and the task if it is one's. What may not: defaults and meaning; those are
+where the option is taken. Those of tasks are called only for values that are not the default, so they may take their
+time.
 """
 
 from __future__ import annotations
@@ -90,6 +91,29 @@ def retry_on(task: str, value: Any) -> Any:
     if callable(value) and not isinstance(value, type):
         return value
     return _refuse(task, "retry_on", value, "an exception class, a tuple of them, or a function (error) -> bool")
+
+
+def at_least_one(option: str, value: object) -> int | None:
+    """A whole number of at least 1, or None."""
+    if value is None or (type(value) is int and value >= 1):
+        return value
+    raise DefinitionError(f"{option} must be a whole number of at least 1, or None, not {_shown(value)}")
+
+
+def grace(option: str, value: object) -> float:
+    """A finite number of seconds, at least 0, of an executor."""
+    number = _number(value)
+    if 0 <= number < _INFINITE:
+        return number
+    raise DefinitionError(f"{option} must be a finite number of seconds, at least 0, not {_shown(value)}")
+
+
+def run_timeout(value: object) -> float | None:
+    """A finite number of seconds above 0, or None, of a run."""
+    number = _number(value)
+    if value is None or 0 < number < _INFINITE:
+        return None if value is None else number
+    raise DefinitionError(f"the run's timeout must be a finite number of seconds above 0, or None, not {_shown(value)}")
 
 
 def callback(task: str, option: str, value: Any) -> Any:

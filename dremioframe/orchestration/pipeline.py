@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 
+from . import options
 from .errors import DefinitionError
 from .task import Task
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
-    from typing import Any
+    from typing import Any, NoReturn
 
     from .engine.handle import RunHandle
     from .engine.launch import Launch
@@ -44,10 +45,8 @@ class Pipeline:
     """
 
     def __init__(self, name: str, max_workers: int | None = None, *, executor: str | Executor = "thread") -> None:
-        if max_workers is not None and (type(max_workers) is not int or max_workers < 1):
-            raise DefinitionError(f"max_workers must be a whole number of at least 1, or None, not {max_workers!r}")
         self.name = _checked_name(name)
-        self.max_workers = max_workers
+        self.max_workers = options.at_least_one("max_workers", max_workers)
         self.executor = executor
         self.last_run: PipelineRun | None = None
         self._tasks: list[Task] = []
@@ -66,14 +65,17 @@ class Pipeline:
             DefinitionError: It is no task, or the pipeline is running.
         """
         if not isinstance(task, Task):
-            hint = " (call the decorated function to make a task)" if hasattr(task, "fn") else ""
-            raise DefinitionError(f"pipeline {self.name!r}: add_task takes a Task, not {task!r:.200}{hint}")
+            self._refuse(task)
         if self._running:
             raise DefinitionError(
                 f"pipeline {self.name!r} is running: task {task.name!r} cannot be added now", task=task.name
             )
         self._tasks.append(task)
         return self
+
+    def _refuse(self, no_task: object) -> NoReturn:
+        hint = " (call the decorated function to make a task)" if hasattr(no_task, "fn") else ""
+        raise DefinitionError(f"pipeline {self.name!r}: add_task takes a Task, not {no_task!r:.200}{hint}")
 
     def run(
         self,
@@ -159,14 +161,14 @@ class Pipeline:
     ) -> Launch:
         from .engine.launch import Launch, RunOptions
 
-        options = RunOptions(
+        run_options = RunOptions(
             context,
             self.executor if executor is None else executor,
             self.max_workers if max_workers is None else max_workers,
             timeout,
             keep_results,
         )
-        launch = Launch(self.name, tuple(self._tasks), options, install_signal_handlers=main)
+        launch = Launch(self.name, tuple(self._tasks), run_options, install_signal_handlers=main)
         with self._lock:
             self._running += 1
         return launch

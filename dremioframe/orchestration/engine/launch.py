@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
+from .. import options
 from ..compile import compile_tasks
 from ..errors import DefinitionError, NestedRunError
 from ..interfaces import Plan
@@ -52,30 +53,11 @@ class RunOptions:
     ) -> None:
         self.context = _checked_context(context)
         self.executor = _checked_executor(executor)
-        self.max_workers = checked_workers(max_workers)
-        self.timeout_s = _checked_timeout(timeout)
+        self.max_workers = options.at_least_one("max_workers", max_workers)
+        self.timeout_s = options.run_timeout(timeout)
         if keep_results not in KEEP_RESULTS:
             raise DefinitionError(f"keep_results must be one of {', '.join(KEEP_RESULTS)}, not {keep_results!r}")
         self.keep_results = keep_results
-
-
-def checked_workers(max_workers: object) -> int | None:
-    """``max_workers`` as given by the user, if it makes sense.
-
-    Raises:
-        DefinitionError: It does not.
-    """
-    if max_workers is None or (type(max_workers) is int and max_workers >= 1):
-        return max_workers
-    raise DefinitionError(f"max_workers must be a whole number of at least 1, or None, not {max_workers!r}")
-
-
-def _checked_timeout(timeout: object) -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < float("inf"):
-        return float(timeout)
-    raise DefinitionError(f"the run's timeout must be a positive number of seconds, or None, not {timeout!r}")
 
 
 def _checked_context(context: Mapping[str, object] | None) -> dict[str, object]:
@@ -146,7 +128,7 @@ class Launch:
         self,
         pipeline_name: str,
         tasks: Sequence[Task],
-        options: RunOptions,
+        run_options: RunOptions,
         *,
         install_signal_handlers: bool,
     ) -> None:
@@ -161,15 +143,15 @@ class Launch:
                 "module that a worker imports calls it when it is imported: move that call into a function, or under "
                 "`if __name__ == '__main__':`"
             )
-        dag = compile_tasks(tasks, options.context)
+        dag = compile_tasks(tasks, run_options.context)
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
         data = RunData(run_id, pipeline_name, dag, datetime.now(UTC))
-        plan = Plan(run_id, pipeline_name, dag, tasks, options.context, options.max_workers)
-        self._owned = isinstance(options.executor, str)
+        plan = Plan(run_id, pipeline_name, dag, tasks, run_options.context, run_options.max_workers)
+        self._owned = isinstance(run_options.executor, str)
         self._executor = (
-            make_executor(options.executor, options.max_workers)
-            if isinstance(options.executor, str)
-            else options.executor
+            make_executor(run_options.executor, run_options.max_workers)
+            if isinstance(run_options.executor, str)
+            else run_options.executor
         )
         self._interrupts = Interrupts(install=install_signal_handlers)
         self.coordinator = Coordinator(
@@ -177,8 +159,8 @@ class Launch:
             self._executor,
             data,
             self._interrupts,
-            keep_results=options.keep_results,
-            timeout_s=options.timeout_s,
+            keep_results=run_options.keep_results,
+            timeout_s=run_options.timeout_s,
         )
         self.run = PipelineRun(data)
         self._live = LiveRun(data, self.coordinator)

@@ -30,9 +30,7 @@ class RunLog:
     def run_ended(self) -> None:
         data = self._data
         level = "INFO" if data.status == "SUCCESS" else "WARNING"
-        self._say(
-            level, "pipeline {!r}: run ended {} after {:.3f} s", data.pipeline_name, data.status, data.duration_s
-        )
+        self._say(level, "pipeline {!r}: run ended {} after {:.3f} s", data.pipeline_name, data.status, data.duration_s)
 
     def retry(self, task: str, error: OrchestrationError, delay_s: float) -> None:
         self._say("WARNING", "{}; next attempt in {:.2f} s", error, delay_s, task=task)

@@ -90,7 +90,8 @@ class InlineSession:
         self._in_user_code = False
         if self._interrupted:
             return LocalOutcome(OutcomeStatus.CANCELLED, failure=outcome.failure, stats=outcome.stats)
-        if limit_s is None or outcome.stats is None or outcome.stats.wall_s <= limit_s:
+        stats = outcome.stats
+        if limit_s is None or stats is None or (stats.wall_s or 0.0) <= limit_s:
             return outcome
         return timed_out(self._plan, task, attempt, "inline tasks cannot be interrupted", stats=outcome.stats)
 

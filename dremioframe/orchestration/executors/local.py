@@ -76,9 +76,6 @@ def _stats(started_s: float, wall_s: float, cpu_s: float) -> AttemptStats:
         wall_s=wall_s,
         cpu_s=cpu_s,
         peak_memory_bytes=_peak_memory_bytes(),
-        peak_is_exact=False,
-        bytes_in=0,
-        bytes_out=0,
     )
 
 

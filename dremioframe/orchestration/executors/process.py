@@ -11,9 +11,10 @@ import time
 from itertools import count
 from typing import assert_never
 
+from .. import options
 from ..attempt import LocalOutcome
 from ..errors import DefinitionError, RunCancelledError, TaskTimeoutError, WorkerLostError
-from ..interfaces import OutcomeStatus, Turn
+from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload import codec, references
 from ..payload.failure import Failure
@@ -26,7 +27,7 @@ from .process_outcome import ProcessOutcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Self
+    from typing import Any, Self
 
     from ..errors import OrchestrationError
     from ..interfaces import Inputs, Outcome, Plan
@@ -83,7 +84,7 @@ class ProcessExecutor:
         if sys.platform != "linux":
             raise DefinitionError(f"executor='process' is not there yet on {sys.platform}; use 'thread' or 'inline'")
         usable = cpu.usable_cpus()
-        self.max_workers = usable if max_workers is None else _at_least_one("max_workers", max_workers)
+        self.max_workers = options.at_least_one("max_workers", max_workers) or usable
         threads = max(1, usable // self.max_workers)
         self._env = {**cpu.thread_limit_env(threads), **_checked_env(env)}
         self._pool = ProcessPool(
@@ -91,12 +92,8 @@ class ProcessExecutor:
                 size=self.max_workers,
                 preload=_checked_preload(preload),
                 initializer=_packed_initializer(initializer, tuple(initargs)),
-                max_calls_per_worker=(
-                    None
-                    if max_tasks_per_worker is None
-                    else _at_least_one("max_tasks_per_worker", max_tasks_per_worker)
-                ),
-                kill_grace_s=_checked_grace(kill_grace_s),
+                max_calls_per_worker=options.at_least_one("max_tasks_per_worker", max_tasks_per_worker),
+                kill_grace_s=options.grace("kill_grace_s", kill_grace_s),
                 env=self._env,
                 threads_per_worker=threads,
                 runner=_RUNNER,
@@ -118,26 +115,14 @@ class ProcessExecutor:
         self.close()
 
 
-def _at_least_one(option: str, value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise DefinitionError(f"{option} must be a whole number of at least 1, not {value!r}")
-    return value
-
-
-def _checked_preload(preload: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
-        raise DefinitionError(f"preload must be a sequence of module names, not {preload!r}")
-    return tuple(preload)
-
-
-def _checked_grace(kill_grace_s: object) -> float:
-    if isinstance(kill_grace_s, int | float) and not isinstance(kill_grace_s, bool) and 0 <= kill_grace_s < 1e9:
-        return float(kill_grace_s)
-    raise DefinitionError(f"kill_grace_s must be seconds, at least 0, not {kill_grace_s!r}")
+def _checked_preload(preload: object) -> tuple[str, ...]:
+    if isinstance(preload, tuple | list) and all(isinstance(name, str) for name in preload):
+        return tuple(preload)
+    raise DefinitionError(f"preload must be a list or tuple of module names, not {preload!r}")
 
 
 def _checked_env(env: Mapping[str, str] | None) -> dict[str, str]:
-    given = dict(env or {})
+    given: dict[Any, Any] = dict(env or {})
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise DefinitionError(f"env must map text to text, not {name!r} to {value!r}")
@@ -231,7 +216,7 @@ class ProcessSession:
             signal=event.signal,
             stack=event.stack,
         )
-        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error))
+        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error), stats=AttemptStats(event.pid))
 
     def _stopped(self, task: int, attempt: int, event: CallStopped) -> Outcome:
         definition = self._plan.tasks[task]
@@ -241,9 +226,9 @@ class ProcessSession:
             limit_s = definition.timeout or 0.0
             text = f"{where}: ran longer than its timeout of {limit_s:g} s and was ended (worker pid {event.pid})"
             error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
-            return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error))
+            return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error), stats=AttemptStats(event.pid))
         error = RunCancelledError(f"{where}: ended because the run was stopped (worker pid {event.pid})")
-        return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(error))
+        return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(error), stats=AttemptStats(event.pid))
 
     def wake(self) -> None:
         self._lease.wake()

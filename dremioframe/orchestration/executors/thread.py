@@ -15,8 +15,9 @@ import time
 import traceback
 from queue import Empty, SimpleQueue
 
+from .. import options
 from ..attempt import LocalOutcome
-from ..errors import DefinitionError, RunCancelledError
+from ..errors import RunCancelledError
 from ..interfaces import OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
@@ -47,10 +48,8 @@ class ThreadExecutor:
     name = "thread"
 
     def __init__(self, max_workers: int | None = None, *, kill_grace_s: float = _DEFAULT_GRACE_S) -> None:
-        if max_workers is not None and (type(max_workers) is not int or max_workers < 1):
-            raise DefinitionError(f"max_workers must be a whole number of at least 1, not {max_workers!r}")
-        self._max_workers = max_workers
-        self._grace_s = kill_grace_s
+        self._max_workers = options.at_least_one("max_workers", max_workers)
+        self._grace_s = options.grace("kill_grace_s", kill_grace_s)
 
     def open(self, plan: Plan, inputs: Inputs) -> ThreadSession:
         """Begin one run; see :class:`~..interfaces.Executor`."""

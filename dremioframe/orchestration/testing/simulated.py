@@ -12,8 +12,9 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from random import Random
 
+from .. import options
 from ..attempt import LocalOutcome, judge
-from ..errors import DefinitionError, RunCancelledError, TaskTimeoutError, WorkerLostError
+from ..errors import RunCancelledError, TaskTimeoutError, WorkerLostError
 from ..executors.local import run_here
 from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
     from ..interfaces import Inputs, Outcome, Plan
 
     Script = Mapping[str, Behaviour | Sequence[Behaviour]] | Callable[[str, int], Behaviour]
-
-
-_UNKNOWN = AttemptStats(
-    pid=0,
-    started_at_s=0.0,
-    wall_s=0.0,
-    cpu_s=0.0,
-    peak_memory_bytes=None,
-    peak_is_exact=False,
-    bytes_in=0,
-    bytes_out=0,
-)
 
 
 class SimulatedExecutor:
@@ -64,9 +53,7 @@ class SimulatedExecutor:
     def __init__(
         self, workers: int = 1, script: Script | None = None, *, seed: int = 0, kill_grace_s: float = 2.0
     ) -> None:
-        if workers < 1:
-            raise DefinitionError(f"workers must be at least 1, not {workers!r}")
-        self.workers = workers
+        self.workers = options.at_least_one("workers", workers) or 1
         self.now_s = 0.0
         self.trace: list[tuple[float, str, str, int]] = []
         self._script: Script = {} if script is None else script
@@ -213,7 +200,7 @@ class SimulatedSession:
             return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(lost))
         if behaviour.kind == "call":
             return run_here(self._plan, self._inputs, running.task, running.attempt)
-        stats = _UNKNOWN._replace(started_at_s=running.started_s, wall_s=self.now() - running.started_s)
+        stats = AttemptStats(pid=0, started_at_s=running.started_s, wall_s=self.now() - running.started_s)
         if behaviour.error is not None:
             return LocalOutcome.of(judge(behaviour.error, definition.retry_on), stats)
         return LocalOutcome(OutcomeStatus.SUCCESS, behaviour.value, stats=stats)
