@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import textwrap
 import time
@@ -14,7 +16,8 @@ from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
 from dremioframe.orchestration.pool.supervisor import CallEnded, CallReturned
 
 # Workers import their runner, and tests what they wait with, from this folder.
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)
 
 LIMIT_S = 30.0
 
@@ -138,3 +141,61 @@ class Client:
     @property
     def workers(self):
         return list(self.lease._floor.workers.values())
+
+
+class Script:
+    """A program of its own that uses a pool: a coordinator that may be killed."""
+
+    def __init__(self, body, cwd, options):
+        source = f"""
+import os, sys, time
+sys.path[:0] = [{HERE!r}, {os.getcwd()!r}, os.getcwd()]
+from conftest import Client
+from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
+def tell(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+def wait():
+    tell("zygote", pool._capacity.zygote.pid)
+    time.sleep(600)
+pool = ProcessPool(PoolOptions(**{dict(size=2, runner="pool_runner:make_runner", kill_grace_s=0.2) | options!r}))
+{textwrap.dedent(body)}
+"""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", source],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            text=True,
+        )
+
+    def hear(self):
+        return self.process.stdout.readline().split()
+
+    def hear_zygote(self):
+        word, pid = self.hear()
+        assert word == "zygote"
+        return int(pid)
+
+    def kill(self, signum=9):
+        self.process.send_signal(signum)
+
+    def finish(self):
+        """(exit status, what it wrote to stderr), when it has ended."""
+        _, errors = self.process.communicate(timeout=LIMIT_S)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Programs, ended at the end."""
+    programs = []
+
+    def make(body, cwd=None, **options):
+        programs.append(Script(body, cwd or tmp_path, options))
+        return programs[-1]
+
+    yield make
+    for program in programs:
+        program.process.kill()
+        program.process.communicate()

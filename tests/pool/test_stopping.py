@@ -205,11 +205,11 @@ def test_r1_timeout_and_result_at_the_same_time_give_one_event_each(make_pool, c
     outcomes = []
     for n in range(60):
         call_id = client.submit(f"import time; time.sleep({0.004 + n % 5 * 0.0005})", timeout_s=0.005)
-        client.until(lambda: call_id in client.ended, resubmit=False)  # noqa: B023
+        client.until(lambda: call_id in client.ended, resubmit=False)
         events = client.ended[call_id]
         if isinstance(events[0], CallOverdue):
             client.lease.stop(call_id, dump=False)
-            client.until(lambda: len(client.ended[call_id]) == 2, resubmit=False)  # noqa: B023
+            client.until(lambda: len(client.ended[call_id]) == 2, resubmit=False)
         outcomes.append(type(client.ended[call_id][-1]))
         assert len([event for event in client.ended[call_id] if not isinstance(event, CallOverdue)]) == 1
     assert set(outcomes) <= {CallEnded, CallStopped}
@@ -242,7 +242,9 @@ def test_a_worker_that_dies_while_it_is_being_stopped_counts_as_stopped(client):
 
 def test_kill_all_ends_everything_without_grace(make_pool, connect):
     client = connect(make_pool(size=2, kill_grace_s=60))
-    running = [client.start("import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(600)") for _ in range(2)]
+    running = [
+        client.start("import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(600)") for _ in range(2)
+    ]
     pids = [worker.pid for worker in client.workers]
     client.lease.kill_all()
     for call_id in running:

@@ -86,7 +86,7 @@ class Capacity:
         self._unsettled: dict[int, tuple[WorkerHandle, Share | None]] = {}
         self._unordered: deque[WorkerHandle] = deque()  # their fork could not be ordered yet
         self._zygote: ZygoteClient | None = None
-        self._zygote_ready = False
+        self._zygote_useful = False  # some worker of it got ready
         self._zygote_error = ""
         self._incarnation = 0
         self._failures = 0
@@ -136,7 +136,7 @@ class Capacity:
     def growth(self, share: Share) -> int:
         """How many more workers this lease could get now."""
         with self._lock:
-            if share.workers >= share.limit or time.monotonic() < self._not_before:
+            if share.workers >= share.limit or time.monotonic() < self._not_before or self._hopeless:
                 return 0
             unused = len(self._idle) + self.options.size - len(self._owners)
             return max(0, min(self._fair_share(share) - share.workers, unused))
@@ -243,11 +243,10 @@ class Capacity:
     # -------------------------------------------------------------------------------------------------------- failures
 
     def start_failed(self, why: str) -> None:
-        """A worker could not be started."""
+        """A worker could not be started; ``slow_down`` has been said already, or is to be said now."""
         with self._lock:
             self._failures += 1
             self._last_failure = why
-            self.slow_down()
 
     def slow_down(self) -> None:
         """Something ended that should not have: wait before the next start, longer each time."""
@@ -260,22 +259,20 @@ class Capacity:
         with self._lock:
             self._failures = 0
             self._delay_s = _FIRST_DELAY_S
+            self._zygote_useful = True
 
     def retry_at(self) -> float:
         """When a worker may be started again; in the past unless the last start failed."""
         return self._not_before
 
-    def check_hope(self, *, alive: bool) -> None:
-        """Raise WorkerStartError if there is no point in waiting for a worker.
-
-        Args:
-            alive: Whether the asking lease has a worker that is ready.
-        """
+    def check_hope(self) -> None:
+        """Raise WorkerStartError if there is no point in waiting for a worker. Said once; then it is a new try."""
         with self._lock:
-            if alive or self._failures < _FAILURES_ALLOWED or self._idle:
+            if not self._hopeless:
                 return
+            failures, self._failures = self._failures, 0
             raise WorkerStartError(
-                f"no worker process could be started ({self._failures} failed starts in a row): "
+                f"no worker process could be started ({failures} failed starts in a row): "
                 f"{self._last_failure.strip().splitlines()[-1]}",
                 boot_traceback=self._last_failure,
             )
@@ -307,6 +304,10 @@ class Capacity:
         self._idle.clear()
 
     # ---------------------------------------------------------------------------------------------------------- inside
+
+    @property
+    def _hopeless(self) -> bool:
+        return self._failures >= _FAILURES_ALLOWED and not self._owners
 
     def _fair_share(self, share: Share) -> int:
         fair = -(-self.options.size // max(1, len(self._shares)))
@@ -348,9 +349,11 @@ class Capacity:
             worker = WorkerHandle.create(self._incarnation + 1)
         except OSError as error:
             self.start_failed(f"cannot start a worker: {type(error).__name__}: {error}")
+            self.slow_down()
             return None
         except WorkerStartError as error:
             self.start_failed(str(error))
+            self.slow_down()
             return None
         self._incarnation += 1
         self._unordered.append(worker)
@@ -373,7 +376,7 @@ class Capacity:
             return
         options = self.options
         environ = {**os.environ, **cpu.thread_limit_env(options.threads_per_worker), **options.env}
-        self._zygote_ready, self._zygote_error = False, ""
+        self._zygote_useful, self._zygote_error = False, ""
         self._zygote = ZygoteClient.start(
             runner=options.runner,
             preload=options.preload,
@@ -383,13 +386,10 @@ class Capacity:
         )
 
     def _on_report(self, report: Report) -> None:
-        match report.kind:
-            case Kind.READY:
-                self._zygote_ready = True
-            case Kind.ZYGOTE_FAILED:
-                self._zygote_error = report.text
-            case _:
-                self._on_worker_report(report)
+        if report.kind == Kind.ZYGOTE_FAILED:
+            self._zygote_error = report.text
+        elif report.kind != Kind.READY:
+            self._on_worker_report(report)
 
     def _on_worker_report(self, report: Report) -> None:
         """Note it on the worker's handle and have its lease look. Only these fields are written from other threads."""
@@ -416,8 +416,9 @@ class Capacity:
         """The zygote has ended, and its workers with it: the kernel kills them, and their sessions are looked for."""
         self._zygote = None
         self._unordered.clear()
-        if not self._zygote_ready and not self.closed:
-            self.start_failed(self._zygote_error or f"the fork server ended before it was ready: {how}")
+        if not self._zygote_useful and not self.closed:
+            self.start_failed(self._zygote_error or f"the fork server ended before any worker was ready: it {how}")
+            self.slow_down()
         owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:
             worker.orphaned = True

@@ -113,7 +113,7 @@ class Hygiene:
         out, err = self._out, self._err
         _dup2(out.saved, 1)
         _dup2(err.saved, 2)
-        if sys.stdout is not out.stream or sys.stderr is not err.stream or out.is_closed() or err.is_closed():
+        if out.is_changed() or err.is_changed():
             out.restore()
             err.restore()
         if _cwd() != self._cwd:
@@ -174,8 +174,10 @@ class _Stream:
         except Exception as error:  # noqa: BLE001 - a task's own stream object, or a terminal that is gone
             _report_unflushed(self.saved, self._name, error)
 
-    def is_closed(self) -> bool:
-        return self.stream is not None and self.stream.closed
+    def is_changed(self) -> bool:
+        """Whether the object is another, none, or closed."""
+        stream = getattr(sys, self._name, None)
+        return stream is not self.stream or (stream is not None and stream.closed)
 
     def restore(self) -> None:
         """Put the object back; a closed one is replaced by a new one like it."""

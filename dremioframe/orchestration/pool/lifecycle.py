@@ -95,6 +95,8 @@ class Lifecycle:
         if worker.order is not None and worker.order.outcome_seen:
             casualty = worker.order.call_id
         self._floor.events += [CallReturned(call_id) for call_id in worker.calls if call_id != casualty]
+        if worker.boot_error or not (casualty or worker.served or worker.condemned):
+            self._capacity.slow_down()  # it ended for nothing; said before the place is free and taken again
         self._capacity.gone(worker, self._share)
         limit = time.monotonic() + _REPORT_LIMIT_S
         self._casualties[worker] = (casualty, limit)
@@ -124,10 +126,8 @@ class Lifecycle:
         casualty, _ = self._casualties.pop(worker)
         if casualty:
             self._tell(worker, casualty)
-        elif not worker.booted:
+        elif not worker.booted and not worker.orphaned and not worker.order:
             self._capacity.start_failed(_boot_story(worker))
-        elif not worker.served and not worker.order:
-            self._capacity.slow_down()
         self._capacity.settled(worker)
         worker.close()
 

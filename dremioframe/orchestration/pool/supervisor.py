@@ -277,7 +277,7 @@ class Lease:
         if capacity.hungry or capacity.surplus(self._share):
             self._share_out()
         if (self._starved or self._backlog) and not self._floor.events:
-            capacity.check_hope(alive=any(worker.booted for worker in self._floor.workers.values()))
+            capacity.check_hope()
 
     def _turn(self, until: float) -> float:
         """Sleep until something happens or is due, and deal with it; returns the time afterwards."""
@@ -320,6 +320,9 @@ class Lease:
         """Something is due. Everything that could be read has been read, so nobody is judged by stale news."""
         if now >= self._floor.resume_due:
             self._floor.resume()
+            for worker in list(self._floor.workers.values()):
+                if worker.unclaimed is not None:  # its outcome has been read, so its inbox will not call for attention
+                    self._intake.drain(worker)
         if now >= self._deadlines.due:
             self._deadlines.expire(now)
         if now >= self._stops.due:

@@ -31,7 +31,7 @@ from ..payload.segments import Segment
 from . import frames, status_page
 from .channel import Closed
 from .frames import Kind
-from .hygiene import Hygiene, NotCleaned
+from .hygiene import Hygiene
 from .ports import Call, Ports, RequestFailed
 from .status_page import Farewell
 from .termination import DUMP_SIGNAL
@@ -227,7 +227,7 @@ class _Worker:
     def _clean(self) -> None:
         try:
             self._hygiene.clean()
-        except (NotCleaned, OSError):
+        except Exception:  # noqa: BLE001 - whatever could not be put back, the next call must not find it
             self._end(Farewell.NOT_CLEANED)
 
     def _end_after_runner(self) -> NoReturn:
