@@ -147,6 +147,7 @@ class Script:
     """A program of its own that uses a pool: a coordinator that may be killed."""
 
     def __init__(self, body, cwd, options):
+        options = {"size": 2, "runner": "pool_runner:make_runner", "kill_grace_s": 0.2, **options}
         source = f"""
 import os, sys, time
 sys.path[:0] = [{HERE!r}, {os.getcwd()!r}, os.getcwd()]
@@ -157,7 +158,7 @@ def tell(*words):
 def wait():
     tell("zygote", pool._capacity.zygote.pid)
     time.sleep(600)
-pool = ProcessPool(PoolOptions(**{dict(size=2, runner="pool_runner:make_runner", kill_grace_s=0.2) | options!r}))
+pool = ProcessPool(PoolOptions(**{options!r}))
 {textwrap.dedent(body)}
 """
         self.process = subprocess.Popen(

@@ -162,7 +162,6 @@ def test_an_interrupted_question_does_not_spoil_the_next(make_pool, connect):
         class Interrupted(Exception): pass
         def interrupt(*_): raise Interrupted
         signal.signal(signal.SIGALRM, interrupt)
-        signal.raise_signal(signal.SIGSTOP) if False else None
         interrupted = 0
         for n in range(200):
             signal.setitimer(signal.ITIMER_REAL, 0.00001 * (n + 1))

@@ -1,4 +1,4 @@
-"""Workers that die: exactly the call they ran is lost, and what did not start is returned. Fault ids: docs/reliability."""
+"""Workers that die: exactly the call they ran is lost, and what did not start is returned. U10 to U30, O1, O7, O29."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beginnings and ends of pools and leases, several leases at once, and coordinators that die. O17 to O30, R14 to R20."""
+"""Beginnings and ends of pools and leases, several leases at once, coordinators that die. O17 to O30, R14 to R20."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def test_r8_a_pool_closed_while_a_lease_waits(make_pool, connect):
     pids = [worker.pid for worker in client.workers]
     threading.Timer(0.1, pool.close).start()
     with pytest.raises(ExecutorClosedError):
-        while True:
-            client.lease.wait(10)
+        client.until(lambda: False)
     client.lease.close()
     assert not any(alive(pid) for pid in pids)
 
@@ -351,7 +350,7 @@ def test_interpreter_exit_closes_open_pools(script, ending):
     assert all(gone(pid) for pid in pids)
 
 
-# ------------------------------------------------------------------------------------------------------ fork by the user
+# ----------------------------------------------------------------------------------------------------- fork by the user
 
 
 def in_child(function):

@@ -98,7 +98,9 @@ class Channel:
         fds = tuple(fd for _, _, data in ancillary for (fd,) in struct.iter_unpack("i", data[: len(data) & ~3]))
         if flags & _socket.MSG_CTRUNC:
             close_all(fds)
-            raise OutOfDescriptors
+            if len(fds) < fd_count:
+                raise OutOfDescriptors
+            fds = ()  # there were more than there may be: a packet of no use, but not one to wait for
         if packet:
             self._socket.recv(1, _DONTWAIT)  # consumes the packet, and the kernel's own copies of the descriptors
         return packet, fds

@@ -1,0 +1,43 @@
+"""A worker that sends nonsense costs that worker, never the run. F15 end to end."""
+
+from __future__ import annotations
+
+import pytest
+
+from dremioframe.orchestration.pool.supervisor import CallLost
+
+SEND = """
+import os, socket, stat
+from dremioframe.orchestration.pool import frames
+sockets = [fd for fd in map(int, sorted(os.listdir("/proc/self/fd"), key=int))
+           if fd > 2 and os.path.exists(f"/proc/self/fd/{fd}") and stat.S_ISSOCK(os.stat(fd).st_mode)]
+inbox, side = (socket.socket(fileno=os.dup(fd)) for fd in sockets)
+incarnation = ports._incarnation
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "inbox.send(b'x')",
+        "inbox.send(b'\\0' * 100)",
+        "inbox.send(b'x' * 100_000)",
+        "inbox.send(frames.pack(frames.Kind.OUTCOME, incarnation, call.id))",
+        "inbox.send(frames.pack_outcome(incarnation, 424242, 0, 0, (0, 0, 0, 0), b''))",
+        "inbox.send(frames.pack_outcome(incarnation + 1, call.id, 0, 0, (0, 0, 0, 0), b''))",
+        "inbox.send(frames.pack_outcome(incarnation, call.id, frames.FLAG_SEGMENT, 0, (0, 0, 0, 0), b''))",
+        "inbox.send(frames.pack(frames.Kind.UNDELIVERABLE, incarnation, 424242))",
+        "inbox.send(frames.pack(frames.Kind.EXITED, incarnation))",
+        "side.send(b'nonsense')",
+        "side.send(frames.pack(frames.Kind.RESULT, incarnation, call.id))",
+        "socket.send_fds(side, [frames.pack(frames.Kind.RESULT, incarnation, call.id)], [0])",
+        "socket.send_fds(side, [frames.pack(frames.Kind.RESULT, incarnation, call.id)], [0, 1, 2])",
+        "for n in range(100_000): side.send(frames.pack(frames.Kind.REQUEST, incarnation, call.id))",
+    ],
+)
+def test_f15_malformed_packets(client, source):
+    call_id = client.submit(SEND + source + "\nimport time; time.sleep(600)")
+    event = client.end(call_id)
+    assert isinstance(event, CallLost), event
+    assert "malformed" in event.description or "ended because" in event.description
+    assert client.run("out = b'next'") == b"next"
