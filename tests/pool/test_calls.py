@@ -67,13 +67,16 @@ def test_statistics(client):
     assert event.bytes_in == len(b"sum(range(300_000)); out = b'12345'")
 
 
-def test_peak_memory_is_exact_when_it_rose_and_marked_when_it_did_not(client):
+def test_peak_memory_is_each_calls_own(client):
     first = client.end(client.submit("x = bytearray(64 << 20); out = b''"))
     second = client.end(client.submit("out = b''"))
+    third = client.end(client.submit("x = bytearray(32 << 20); out = b''"))
     assert first.peak_is_exact
+    assert second.peak_is_exact
+    assert third.peak_is_exact
     assert first.peak_memory_bytes > 64 << 20
-    assert not second.peak_is_exact
-    assert second.peak_memory_bytes >= first.peak_memory_bytes
+    assert second.peak_memory_bytes < 64 << 20
+    assert 32 << 20 < third.peak_memory_bytes < 96 << 20
 
 
 def test_one_thousand_calls_on_two_workers_each_end_once(make_pool, connect):

@@ -99,6 +99,8 @@ class _Worker:
         self._pid = os.getpid()
         self._cpu_s = 0.0
         self._peak_kib = 0
+        self._peak_rose = True
+        self._peak_can_fall = True
         self._threads = 0
         self._hygiene: Hygiene
 
@@ -139,7 +141,12 @@ class _Worker:
         if not ports.running or _getpid() != self._pid:
             self._end_by_sigterm()
         if ports.on_stop is not None:
-            ports.on_stop()
+            try:
+                ports.on_stop()
+            except Exception:  # noqa: BLE001 - the task's own hook: told, and the task is stopped all the same
+                import traceback
+
+                traceback.print_exc()
         raise TaskCancelled
 
     # ---------------------------------------------------------------------------------------------------------- a call
@@ -147,6 +154,8 @@ class _Worker:
     def _attend(self, packet: bytes, run: Run) -> None:
         call_id = frames.read_call_id(packet)
         slots = self._slots
+        if self._peak_rose:
+            self._forget_peak()
         slots[_STARTED_NS] = started_ns = _monotonic_ns()
         slots[_RUNNING] = call_id
         retiring = self._run(Call(call_id, memoryview(packet)[frames.HEADER_SIZE :]), run, started_ns)
@@ -189,13 +198,26 @@ class _Worker:
         # By index: the names cost as much as the system call.
         usage = _getrusage(_RUSAGE_SELF)
         cpu_s, peak_kib = usage[0] + usage[1], usage[2]
-        # The high-water mark never falls; if it rose during this call, it is this call's own peak.
-        peak = peak_kib << 1 | (peak_kib > self._peak_kib)
+        rose = peak_kib > self._peak_kib
+        peak = peak_kib << 1 | (rose or self._peak_can_fall)
         stats = (started_ns, int((cpu_s - self._cpu_s) * 1e9), peak, self._ports.bytes_in)
-        self._cpu_s, self._peak_kib = cpu_s, peak_kib
+        self._cpu_s, self._peak_kib, self._peak_rose = cpu_s, peak_kib, rose
         self._send(
             frames.pack_outcome(self._incarnation, call_id, detail, _monotonic_ns() - started_ns, stats, payload)
         )
+
+    def _forget_peak(self) -> None:
+        """Bring the high-water mark down to what is in use now: an earlier call has raised it, and is gone.
+
+        A call that does not raise the mark costs nothing here, and the mark it finds is as good as its own.
+        """
+        self._peak_rose = False
+        try:
+            with open("/proc/self/clear_refs", "wb", buffering=0) as clear_refs:
+                clear_refs.write(b"5")
+        except OSError:  # not allowed here: the mark never falls, and peaks are exact only while they rise
+            self._peak_can_fall = False
+        self._peak_kib = _getrusage(_RUSAGE_SELF).ru_maxrss
 
     def _send_segment(self, call_id: int, parts: Sequence[Any], size: int) -> bool:
         """Write a long payload to a segment and hand that over; if it cannot be, say so as the call's outcome."""
