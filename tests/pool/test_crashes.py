@@ -256,7 +256,7 @@ def test_returned_calls_are_told_with_the_death(client):
 def test_descriptions_of_exits():
     assert termination.describe_exit(3, None) == "exited with code 3"
     assert "os._exit" in termination.describe_exit(0, None)
-    assert termination.describe_exit(None, 11) == "killed by SIGSEGV (a crash in native code)"
+    assert termination.describe_exit(None, 11) == "was killed by SIGSEGV (a crash in native code)"
     assert "out-of-memory" in termination.describe_exit(None, 9)
     assert "signal 40" in termination.describe_exit(None, 40)
     assert "unknown" in termination.describe_exit(None, None)

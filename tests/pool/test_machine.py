@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from dremioframe.orchestration.pool import cpu, kinship, status_page
@@ -112,8 +114,9 @@ def test_cpu_quotas(monkeypatch, files, expected):
     ],
 )
 def test_memory_limits(monkeypatch, files, expected):
-    files = {"/proc/self/cgroup": "0::/a\n3:memory:/b\n", "/proc/meminfo": "MemAvailable: 1000 kB\n", **files}
+    files = {"/proc/self/cgroup": "0::/a\n3:memory:/b\n", **files}
     monkeypatch.setattr(cpu, "_read", lambda path: files.get(path, ""))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000 * 1024))
     assert cpu.usable_memory_bytes() == expected
 
 

@@ -238,7 +238,7 @@ class Capacity:
         """It has not said what it must have known for a long time."""
         with self._lock:
             if self._zygote is not None:
-                self._lose_zygote(f"did not answer and was {self._zygote.kill()}")
+                self._lose_zygote(f"did not answer and {self._zygote.kill()}")
 
     # -------------------------------------------------------------------------------------------------------- failures
 

@@ -39,8 +39,10 @@ def usable_cpus() -> int:
 
 
 def usable_memory_bytes() -> int:
-    """Memory that this process could still get: MemAvailable, or what its cgroups leave if that is less."""
-    available = _mem_available()
+    """Memory this process could still get: what the machine has available, or its cgroups leave if that is less."""
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
     for limit, used in _memory_limits():
         available = min(available, max(0, limit - used))
     return available
@@ -93,13 +95,6 @@ def _cgroup_directories(controller: str) -> Iterator[str]:
             yield root + path
             path = path.rpartition("/")[0]
         yield root
-
-
-def _mem_available() -> int:
-    for line in _read("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _number(path: str) -> int | None:

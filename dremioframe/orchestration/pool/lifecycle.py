@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from signal import SIGKILL
 
-from . import termination
+from . import cpu, termination
 from .events import CallLost, CallReturned, CallStopped
 from .floor import NEVER
 
@@ -146,7 +147,10 @@ def _story(worker: WorkerHandle) -> str:
         return f"was ended because {worker.fault}"
     if worker.exit is None:
         return "was killed because its fork server had ended"
-    return termination.describe_exit(*worker.exit, worker.farewell)
+    text = termination.describe_exit(*worker.exit, worker.farewell)
+    if worker.exit[1] == SIGKILL:
+        text += f"; {cpu.usable_memory_bytes() >> 20:,} MiB of memory are usable now"
+    return text
 
 
 def _boot_story(worker: WorkerHandle) -> str:

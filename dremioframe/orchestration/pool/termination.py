@@ -86,11 +86,11 @@ def _kill_member(pid: int, sessions: frozenset[int]) -> None:
 
 
 def describe_exit(exit_code: int | None, signum: int | None, farewell: int = Farewell.NONE) -> str:
-    """How a worker ended, and the likely reason, e.g. ``"killed by SIGSEGV (a crash in native code)"``."""
+    """How a worker ended, and the likely reason, e.g. ``"was killed by SIGSEGV (a crash in native code)"``."""
     reason = _FAREWELLS.get(farewell)
     if signum is not None:
         reason = reason or _ADVICE.get(signum)
-        text = f"killed by {_signal_name(signum)}"
+        text = f"was killed by {_signal_name(signum)}"
     elif exit_code is not None:
         text = f"exited with code {exit_code}"
         if reason is None and exit_code == 0:
