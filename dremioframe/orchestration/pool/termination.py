@@ -46,11 +46,15 @@ def send(pidfd: int, signum: int) -> None:
 
 
 def ask_to_end(pidfd: int, *, dump: bool) -> None:
-    """Tell a worker to end: it may be stopped, and what it is doing now may be wanted."""
-    send(pidfd, signal.SIGCONT)
+    """Tell a worker to end: it may be stopped, and what it is doing now may be wanted.
+
+    SIGCONT comes last: a process that stops itself again and again would be back asleep before a later signal arrives,
+    while those that are pending already are handled when it wakes.
+    """
     if dump:
         send(pidfd, DUMP_SIGNAL)
     send(pidfd, signal.SIGTERM)
+    send(pidfd, signal.SIGCONT)
 
 
 def kill(pidfd: int) -> None:
