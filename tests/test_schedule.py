@@ -403,12 +403,18 @@ def _line_with(stream: IO[str] | None, text: str) -> str:
     raise AssertionError(f"{text!r} never came")
 
 
+def _assert_ended(process: subprocess.Popen[str], line: str) -> None:
+    last = _line_with(process.stdout, "ended")
+    assert process.stderr is not None
+    assert last == line, process.stderr.read()
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_between_runs_ends_it(signum: signal.Signals) -> None:
     with start(body="pass", executor="inline") as process:
         _line_with(process.stderr, "run ended SUCCESS")
         process.send_signal(signum)
-        assert _line_with(process.stdout, "ended") == "ended ['SUCCESS'] True\n"
+        _assert_ended(process, "ended ['SUCCESS'] True\n")
         assert process.wait(PATIENCE_S) == 0
 
 
@@ -419,7 +425,7 @@ def test_a_signal_during_a_run_ends_it_after_that_run(executor: str) -> None:
         process.send_signal(signal.SIGINT)
         _line_with(process.stderr, "schedule ends after the current run")
         print("go on", file=process.stdin, flush=True)
-        assert _line_with(process.stdout, "ended") == "ended ['SUCCESS'] True\n"
+        _assert_ended(process, "ended ['SUCCESS'] True\n")
         assert process.wait(PATIENCE_S) == 0
 
 
@@ -430,7 +436,7 @@ def test_a_second_signal_cancels_the_run() -> None:
         process.send_signal(signal.SIGINT)
         _line_with(process.stderr, "schedule ends after the current run")
         process.send_signal(signal.SIGTERM)
-        assert _line_with(process.stdout, "ended") == "ended ['CANCELLED'] True\n"
+        _assert_ended(process, "ended ['CANCELLED'] True\n")
         assert process.wait(PATIENCE_S) == 0
 
 
@@ -442,7 +448,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         process.send_signal(signal.SIGTERM)
         _line_with(process.stderr, "schedule ends after the current run")
         print("go on", file=process.stdin, flush=True)
-        assert _line_with(process.stdout, "ended") == "ended ['SUCCESS'] True\n"
+        _assert_ended(process, "ended ['SUCCESS'] True\n")
 
 
 @pytest.mark.parametrize("state", ["idle", "running"])

@@ -19,7 +19,7 @@ import logging
 import signal
 import threading
 from collections import deque
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ from .errors import DefinitionError, OrchestrationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from .engine.handle import RunHandle
     from .executors.process import ProcessExecutor
@@ -132,9 +131,10 @@ class ScheduleHandle:
         self._news: SimpleQueue[int] = SimpleQueue()  # signals and _ENDED: put() is safe in a signal handler
         self._scheduler = BackgroundScheduler(timezone=UTC, logger=_quiet(), executors={"default": _ThreadPerRun()})
         self._scheduler.add_listener(self._note_skipped, EVENT_JOB_MAX_INSTANCES)
+        self._every = _Every(timedelta(seconds=interval_s), self._note_missed)
         self._job = self._scheduler.add_job(
             self._take_turn,
-            trigger=_Every(timedelta(seconds=interval_s), self._note_missed),
+            trigger=self._every,
             max_instances=1,
             coalesce=True,
             misfire_grace_time=None,  # however late: a run is never dropped
@@ -180,7 +180,8 @@ class ScheduleHandle:
         with self._lock:
             over = self._stopping or (self._max_runs is not None and self._begun >= self._max_runs)
         due: datetime | None = None if over else getattr(self._job, "next_run_time", None)
-        return due and due.astimezone()
+        # The slot whose run has just begun stays there until APScheduler comes to write down the next one.
+        return due and self._every.first_after(due, datetime.now(UTC)).astimezone()
 
     @property
     def runs(self) -> tuple[PipelineRun, ...]:
@@ -331,11 +332,16 @@ class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         if previous_fire_time is None:
             return now
-        steps = max(0, (now - previous_fire_time) // self._interval) + 1
-        if steps > 1 and self._told != previous_fire_time:  # APScheduler asks twice for each slot
+        following = self.first_after(previous_fire_time + self._interval, now)
+        passed_by = (following - previous_fire_time) // self._interval - 1
+        if passed_by and self._told != previous_fire_time:  # APScheduler asks twice for each slot
             self._told = previous_fire_time
-            self._missed(steps - 1)
-        return previous_fire_time + steps * self._interval
+            self._missed(passed_by)
+        return following
+
+    def first_after(self, slot: datetime, now: datetime) -> datetime:
+        """``slot`` itself if it is still to come, else the first one after ``now``."""
+        return slot if slot > now else slot + ((now - slot) // self._interval + 1) * self._interval
 
 
 class _ThreadPerRun(BaseExecutor):  # type: ignore[misc]  # APScheduler is untyped
