@@ -86,7 +86,9 @@ class Context(Mapping[str, object]):
 
     def __contains__(self, name: object) -> bool:
         # Mapping's own version would fetch the value.
-        return name in self._values or name in self._source.run_names() or self.upstream.get(str(name)) == _SUCCESS
+        if not isinstance(name, str):
+            return False
+        return name in self._values or name in self._source.run_names() or self.upstream.get(name) == _SUCCESS
 
     def __iter__(self) -> Iterator[str]:
         yield from self._source.run_names()

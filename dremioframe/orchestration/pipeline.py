@@ -176,7 +176,8 @@ class Pipeline:
     def _ended(self, run: PipelineRun) -> None:
         with self._lock:
             self._running -= 1
-            self.last_run = run
+            if run.status != "RUNNING":  # it began, and ended
+                self.last_run = run
 
     def visualize(self, path: str | PathLike[str] | None = None) -> str:
         """The graph as Mermaid text; also written to ``path`` if given.

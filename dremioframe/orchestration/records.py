@@ -122,7 +122,7 @@ class RunData:
         self.status = RunState.RUNNING
         self.outcomes: list[Outcome | None] = [None] * len(dag.names)
         self.earlier: dict[int, list[Outcome]] = {}
-        self.states: Sequence[TaskState] = ()
+        self.states: Sequence[TaskState] = (TaskState.PENDING,) * len(dag.names)
         self.skip_causes: dict[int, SkipCause] = {}
         self.notes: dict[int, str] = {}
         self.stories: dict[int, list[str]] = {}
