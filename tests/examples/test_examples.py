@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -73,9 +72,7 @@ def test_scheduling_runs_once_and_ends_at_ctrl_c(tmp_path: Path) -> None:
 
 @pytest.mark.watchdog(300)
 def test_flights(tmp_path: Path) -> None:
-    started = time.monotonic()
     out, err = run("flights_etl.py", "result", cwd=tmp_path)
-    took_s = time.monotonic() - started
     for line in (
         "self-check: 336,776 flights; 8,255 departures cancelled; mean arrival delay 6.895 min",
         "self-check: same summary in one process: yes",
@@ -92,8 +89,7 @@ def test_flights(tmp_path: Path) -> None:
     assert written == [*(f"flights-2013-{month:02}.parquet" for month in range(1, 13)), "summary-2013.parquet"]
     assert "Traceback" not in out
     assert "weather" in err
-    serial_s = float(re.search(r"^everything +([\d.]+) s", out, re.MULTILINE).group(1))  # type: ignore[union-attr]
-    assert took_s < 3 * serial_s + 10
+    assert re.search(r"^CPU-heavy stages +[\d.]+ s +[\d.]+ s +[\d.]+x$", out, re.MULTILINE), out
 
 
 def test_every_computed_column_of_the_flights_is_written(tmp_path: Path) -> None:
