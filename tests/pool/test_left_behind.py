@@ -154,7 +154,7 @@ def test_u22_stdin_is_empty(client):
         ),
         (
             "import signal\nfor s in signal.valid_signals() - {9, 19}: signal.signal(s, lambda *_: None)",
-            "import signal; out = repr([str(signal.getsignal(s))[:30] for s in sorted(signal.valid_signals())]).encode()",
+            "import signal; out = repr([str(signal.getsignal(s))[:30] for s in signal.valid_signals()]).encode()",
         ),
         (
             "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)",

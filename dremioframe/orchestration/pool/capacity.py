@@ -114,6 +114,9 @@ class Capacity:
         with self._lock:
             self._shares.remove(share)
             self._sated(share)
+            for worker, owner in list(self._owners.values()):
+                if owner is share:  # handed over, and the lease was closed before it heard of it
+                    self._release(worker)
             self._wake_all()
 
     def check_usable(self) -> None:
@@ -129,7 +132,8 @@ class Capacity:
 
     def others_hungry(self, share: Share) -> bool:
         """Whether another lease could use what this one does not."""
-        return bool(self.hungry) and share not in self.hungry
+        with self._lock:
+            return bool(self.hungry) and share not in self.hungry
 
     # -------------------------------------------------------------------------------------------------------- workers
 
@@ -172,17 +176,7 @@ class Capacity:
         with self._lock:
             share.workers -= 1
             share.owed = max(0, share.owed - 1)
-            self._owners[worker.incarnation] = (worker, None)
-            worker.leaving = False
-            if worker.is_dead() or self.closed:
-                self._bury(worker)
-                return
-            if self.hungry and self.hungry[0] is not share:
-                heir = self.hungry.popleft()
-                self._own(worker, heir)
-                heir.tenant.post(worker)
-            else:
-                self._idle.append(worker)
+            self._release(worker)
 
     def is_owner(self, worker: WorkerHandle, share: Share) -> bool:
         """Whether this lease has that worker."""
@@ -193,6 +187,8 @@ class Capacity:
         """A leased worker is confirmed dead: its place is free. How it ended may still have to be told: ``settled``."""
         with self._lock:
             del self._owners[worker.incarnation]
+            if worker in self._unordered:
+                self._unordered.remove(worker)
             self._unsettled[worker.incarnation] = (worker, share)
             share.workers -= 1
             share.owed = max(0, share.owed - 1)
@@ -317,6 +313,19 @@ class Capacity:
         self._owners[worker.incarnation] = (worker, share)
         share.workers += 1
 
+    def _release(self, worker: WorkerHandle) -> None:
+        """Nobody has this worker: hand it to whoever has waited longest, or keep it warm."""
+        self._owners[worker.incarnation] = (worker, None)
+        worker.leaving = False
+        if worker.is_dead() or self.closed:
+            self._bury(worker)
+        elif self.hungry:
+            heir = self.hungry.popleft()
+            self._own(worker, heir)
+            heir.tenant.post(worker)
+        else:
+            self._idle.append(worker)
+
     def _sated(self, share: Share) -> None:
         if share in self.hungry:
             self.hungry.remove(share)
@@ -395,7 +404,8 @@ class Capacity:
         """Note it on the worker's handle and have its lease look. Only these fields are written from other threads."""
         owned = self._owners.get(report.incarnation) or self._unsettled.get(report.incarnation)
         if owned is None:
-            if report.pidfd >= 0:
+            if report.pidfd >= 0:  # nobody waits for it any more
+                termination.kill(report.pidfd)
                 os.close(report.pidfd)
             return
         worker, share = owned

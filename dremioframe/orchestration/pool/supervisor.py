@@ -15,28 +15,27 @@ Everything happens in the thread that calls ``wait``; there are no helper thread
 channels and pidfds of the leased workers, the zygote's channel (whoever hears it passes on what concerns others), and
 an eventfd for :meth:`Lease.wake` and for what other threads post.
 
-Who gets a call: a worker that has nothing to do; else a new one, if this lease may have more; else one that may hold
-calls in advance (``window``). Calls that wait at a worker which turns out to be running something long are taken back
-and told as returned, so nothing is stranded behind it; the caller submits them again in the order it thinks best then.
-
-What lives here: distributing calls, waiting, the lease's beginning and end. The parts above have files of their own.
+What lives here: the loop, and the lease's beginning and end. The parts above have files of their own; who gets which
+call is decided in ``dispatch``.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 
 from .channel import OutOfDescriptors
 from .deadlines import Deadlines
 from .desk import Desk
+from .dispatch import Dispatch
 from .events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped, Event
 from .floor import NEVER, Floor
 from .intake import Intake
 from .lifecycle import Lifecycle
 from .stopping import Stops
-from .window import STALL_S, Window
+from .window import Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,37 +72,33 @@ class Lease:
         size = capacity.options.size
         self._pool = pool  # a pool is not collected while it is in use
         self._capacity = capacity
-        self._max_calls = capacity.options.max_calls_per_worker
         self._floor = floor = Floor()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        # Reentrant: a signal handler that wakes may have interrupted this thread in the middle of the same.
+        self._wake_lock = threading.RLock()
         self._mail: deque[WorkerHandle | None] = deque()
         self._woken = False
         self._closed = False
-        self._backlog: deque[tuple[int, bytes, float | None, bool]] = deque()
-        self._slots: list[WorkerHandle | None] = []  # where the next calls go, last first; None for a new worker
-        self._window = Window()
-        self._crowded = False  # some call may be waiting behind another, or for a worker to boot
-        self._crowded_due = NEVER
-        self._starved = False  # room was asked for and there was none, nor any worker
         self._zygote: ZygoteClient | None = None
         floor.watch(self._wake_fd, self._read_wake)
+        window = Window()
         self._desk = desk = Desk(floor, on_request)
-        self._intake = Intake(floor, desk, self._window, capacity)
+        self._intake = Intake(floor, desk, window, capacity)
         self._deadlines = Deadlines(floor)
         self._stops = Stops(floor, self._intake, capacity.options.kill_grace_s)
-        self._share = capacity.join(self, size if max_workers is None else min(size, max_workers))
+        try:
+            self._share = capacity.join(self, size if max_workers is None else min(size, max_workers))
+        except BaseException:
+            self.abandon()
+            raise
         self._lifecycle = Lifecycle(floor, desk, self._intake, self._stops, capacity, self._share)
+        self._dispatch = Dispatch(floor, window, self._deadlines, self._lifecycle, capacity, self._share)
 
     # ------------------------------------------------------------------------------------------------------ dispatching
 
     def room(self) -> int:
         """How many calls may be submitted now. Ask only if there is something to submit: 0 is taken as hunger."""
-        self._plan()
-        room = 0 if self._backlog else len(self._slots)
-        if room == 0:
-            self._capacity.want(self._share)
-        self._starved = room == 0
-        return room
+        return self._dispatch.room()
 
     def submit(
         self,
@@ -123,74 +118,7 @@ class Lease:
         Raises:
             ExecutorClosedError: The pool was closed, or belongs to another process.
         """
-        body = b"".join(parts)
-        if urgent_alone or not self._slots:
-            self._backlog.append((call_id, body, timeout_s, urgent_alone))
-            self._flush_backlog()
-            return
-        worker = self._slots.pop() or self._hire()
-        if worker is None or not self._send(worker, call_id, body, timeout_s):
-            self._backlog.append((call_id, body, timeout_s, False))
-
-    def _send(self, worker: WorkerHandle, call_id: int, body: bytes, timeout_s: float | None) -> bool:
-        if not worker.send_call(call_id, body, timeout_s):
-            return False
-        if len(worker.calls) > 1 or not worker.booted:
-            self._crowded = True
-        if timeout_s is not None:
-            self._deadlines.arm(worker, timeout_s)
-        return True
-
-    def _plan(self) -> None:
-        """Lay out who gets the next calls: idle workers, new ones, then a second call for each, a third, ..."""
-        window = self._window.size
-        first: list[WorkerHandle | None] = []
-        booting: list[WorkerHandle | None] = []
-        spare: list[tuple[WorkerHandle, int]] = []  # and how many more each may hold
-        for worker in self._floor.workers.values():
-            if not worker.accepting:
-                continue
-            held = len(worker.calls)
-            limit = window if worker.booted else 1
-            if self._max_calls is not None:
-                limit = min(limit, held + self._max_calls - worker.sent)
-            if held == 0 and limit > 0:
-                (first if worker.booted else booting).append(worker)
-                held = 1
-            if held < limit and held * 2 <= limit:  # refilled when half empty: full ones are not topped up call by call
-                spare.append((worker, limit - held))
-        slots = first + booting
-        slots += [None] * self._capacity.growth(self._share)
-        while spare:
-            fewest = min(count for _, count in spare)
-            slots += [worker for worker, _ in spare] * fewest
-            spare = [(worker, count - fewest) for worker, count in spare if count > fewest]
-        slots.reverse()
-        self._slots = slots
-
-    def _hire(self) -> WorkerHandle | None:
-        worker = self._capacity.acquire(self._share)
-        if worker is not None:
-            self._lifecycle.enlist(worker)
-        return worker
-
-    def _flush_backlog(self) -> None:
-        """Send what could not be sent when it was submitted."""
-        if not self._slots:
-            self._plan()
-        for _ in range(len(self._backlog)):
-            call_id, body, timeout_s, alone = self._backlog.popleft()
-            worker = self._idle_worker() if alone else (self._slots.pop() or self._hire()) if self._slots else None
-            if worker is None or not self._send(worker, call_id, body, timeout_s):
-                self._backlog.append((call_id, body, timeout_s, alone))
-            elif alone:
-                worker.alone = True
-
-    def _idle_worker(self) -> WorkerHandle | None:
-        for worker in self._floor.workers.values():
-            if worker.accepting and not worker.calls:
-                return worker
-        return self._hire()
+        self._dispatch.submit(call_id, b"".join(parts), timeout_s, urgent_alone)
 
     # --------------------------------------------------------------------------------------------------------- stopping
 
@@ -201,21 +129,15 @@ class Lease:
             call_id: The call; one that is over already is ignored.
             dump: Whether the stacks of its threads are wanted.
         """
-        self._slots.clear()
-        for index, (waiting, *_) in enumerate(self._backlog):
-            if waiting == call_id:
-                del self._backlog[index]
-                self._floor.events.append(CallReturned(call_id))
-                return
+        if self._dispatch.withdraw(call_id):
+            return
         worker = self._holder(call_id)
         if worker is not None:
             self._stops.stop(worker, call_id, dump=dump)
 
     def kill_all(self) -> None:
         """End all calls at once, without grace."""
-        self._slots.clear()
-        self._floor.events += [CallReturned(waiting) for waiting, *_ in self._backlog]
-        self._backlog.clear()
+        self._dispatch.withdraw_all()
         for worker in list(self._floor.workers.values()):
             self._stops.kill(worker)
 
@@ -256,13 +178,15 @@ class Lease:
             if floor.events or self._woken or now >= until:
                 self._woken = False
                 events, floor.events = floor.events, []
-                self._slots.clear()
+                self._dispatch.forget_plan()
                 return events
 
     def wake(self) -> None:
         """Make a running or the next ``wait`` return. From any thread, and from a signal handler."""
-        self._woken = True
-        os.eventfd_write(self._wake_fd, 1)
+        with self._wake_lock:
+            if not self._closed:
+                self._woken = True
+                os.eventfd_write(self._wake_fd, 1)
 
     def _prepare(self) -> None:
         """What has to be in order before sleeping."""
@@ -272,24 +196,25 @@ class Lease:
             self._follow_zygote()
         if self._mail:
             self._read_mail()
-        if self._backlog:
-            self._flush_backlog()
+        if self._dispatch.backlog:
+            self._dispatch.flush()
         if capacity.hungry or capacity.surplus(self._share):
             self._share_out()
-        if (self._starved or self._backlog) and not self._floor.events:
+        if self._dispatch.starved and not self._floor.events:
             capacity.check_hope()
 
     def _turn(self, until: float) -> float:
         """Sleep until something happens or is due, and deal with it; returns the time afterwards."""
         floor = self._floor
-        due = min(until, self._deadlines.due, self._stops.due, self._lifecycle.due, floor.resume_due)
         now = _monotonic()
-        if self._crowded:
-            if self._crowded_due == NEVER:
-                self._crowded_due = now + STALL_S
-            due = min(due, self._crowded_due)
-        if self._starved and self._capacity.retry_at() > now:
-            due = min(due, self._capacity.retry_at())
+        due = min(
+            until,
+            self._deadlines.due,
+            self._stops.due,
+            self._lifecycle.due,
+            self._dispatch.due(now),
+            floor.resume_due,
+        )
         sleep_s = 0.0 if floor.events or self._woken else -1 if due == NEVER else max(0.0, due - now)
         late = []
         for fd, _ in floor.epoll.poll(sleep_s):
@@ -329,32 +254,10 @@ class Lease:
             self._stops.expire(now)
         if now >= self._lifecycle.due:
             self._lifecycle.expire(now)
-        if self._crowded and now >= self._crowded_due:
-            self._uncrowd(now)
-        if self._starved and 0 < self._capacity.retry_at() <= now:
-            self._starved = False
+        if now >= self._dispatch.crowd_due:
+            self._dispatch.uncrowd(now)
+        if self._dispatch.may_retry(now):
             self._woken = True  # there may be room now
-
-    def _uncrowd(self, now: float) -> None:
-        """Take back what waits behind a long call, or for a worker that is still booting while another is idle."""
-        self._crowded_due = now + STALL_S
-        workers = self._floor.workers.values()
-        idle = any(worker.booted and worker.accepting and not worker.calls for worker in workers)
-        crowded = False
-        for worker in workers:
-            if not worker.booted:
-                crowded = crowded or bool(worker.calls)
-                if idle and worker.calls:
-                    self._floor.take_back(worker)
-            elif len(worker.calls) > 1:
-                crowded = True
-                running, started_ns = worker.running()
-                if running and now - started_ns / 1e9 > STALL_S:
-                    self._floor.take_back(worker)
-                    self._window.stalled()
-        self._crowded = crowded
-        if not crowded:
-            self._crowded_due = NEVER
 
     # ---------------------------------------------------------------------------------------------- others in the pool
 
@@ -411,9 +314,10 @@ class Lease:
 
     def close(self) -> None:
         """Give all workers back. Calls that are not over are ended at once and not told. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._wake_lock:
+            if self._closed:
+                return
+            self._closed = True
         try:
             if not self._capacity.closed:
                 self._end_calls()
@@ -426,7 +330,6 @@ class Lease:
             os.close(self._wake_fd)
 
     def _end_calls(self) -> None:
-        self._backlog.clear()
         until = _monotonic() + _CLOSE_LIMIT_S
         for worker in list(self._floor.workers.values()):
             if worker.calls:

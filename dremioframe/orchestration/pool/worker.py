@@ -53,6 +53,7 @@ _TEXT_LIMIT = 60_000
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _getpid, _exit, _monotonic_ns, _getrusage = os.getpid, os._exit, time.monotonic_ns, resource.getrusage
+_open = open
 _active_threads = threading.active_count
 _RUSAGE_SELF = resource.RUSAGE_SELF
 _RUNNING, _STARTED_NS, _PHASE, _FAREWELL = (
@@ -213,7 +214,7 @@ class _Worker:
         """
         self._peak_rose = False
         try:
-            with open("/proc/self/clear_refs", "wb", buffering=0) as clear_refs:
+            with _open("/proc/self/clear_refs", "wb", buffering=0) as clear_refs:
                 clear_refs.write(b"5")
         except OSError:  # not allowed here: the mark never falls, and peaks are exact only while they rise
             self._peak_can_fall = False

@@ -166,9 +166,10 @@ class WorkerHandle:
         taken = []
         while (packet := self._copy.receive(frames.HEADER_SIZE)) is not None:
             call_id = frames.read_call_id(packet)
-            del self.calls[call_id]
-            taken.append(call_id)
-        self.sent -= len(taken)
+            self.sent -= 1
+            if call_id in self.calls:  # or the worker has claimed, falsely, that it has ended
+                del self.calls[call_id]
+                taken.append(call_id)
         self.full = False
         return taken
 

@@ -1,0 +1,214 @@
+"""Who gets the next call.
+
+A worker that has nothing to do; else a new one, if this lease may have more; else one that may hold calls in advance
+(``window``). What cannot be sent now waits in a backlog, which is empty as long as nobody submits more than there is
+room for.
+
+Calls that wait at a worker which turns out to be running something long are taken back and told as returned, so nothing
+is stranded behind it; the caller submits them again in the order it thinks best by then. So are calls that wait for a
+worker to boot while another has become idle.
+
+What lives here: choosing workers. What may not: what comes back from them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .events import CallReturned
+from .floor import NEVER
+from .window import STALL_S
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .capacity import Capacity, Share
+    from .deadlines import Deadlines
+    from .floor import Floor
+    from .lifecycle import Lifecycle
+    from .window import Window
+    from .worker_handle import WorkerHandle
+
+
+class Dispatch:
+    """Distributes the calls of one lease.
+
+    Attributes:
+        backlog: Calls that could not be sent yet: (id, body, time-out, alone).
+        crowd_due: When :meth:`uncrowd` has to be called next.
+        starved: Room was asked for and there was none.
+    """
+
+    __slots__ = (
+        "_capacity",
+        "_crowded",
+        "_deadlines",
+        "_floor",
+        "_lifecycle",
+        "_max_calls",
+        "_share",
+        "_slots",
+        "_window",
+        "backlog",
+        "crowd_due",
+        "starved",
+    )
+
+    def __init__(
+        self,
+        floor: Floor,
+        window: Window,
+        deadlines: Deadlines,
+        lifecycle: Lifecycle,
+        capacity: Capacity,
+        share: Share,
+    ) -> None:
+        self.backlog: deque[tuple[int, bytes, float | None, bool]] = deque()
+        self.crowd_due = NEVER
+        self.starved = False
+        self._floor = floor
+        self._window = window
+        self._deadlines = deadlines
+        self._lifecycle = lifecycle
+        self._capacity = capacity
+        self._share = share
+        self._max_calls = capacity.options.max_calls_per_worker
+        self._slots: list[WorkerHandle | None] = []  # where the next calls go, last first; None for a new worker
+        self._crowded = False  # some call may be waiting behind another, or for a worker to boot
+
+    def room(self) -> int:
+        """How many calls may be submitted now; 0 makes the lease a hungry one."""
+        self._plan()
+        room = 0 if self.backlog else len(self._slots)
+        self.starved = room == 0
+        if self.starved:
+            self._capacity.want(self._share)
+        return room
+
+    def submit(self, call_id: int, body: bytes, timeout_s: float | None, alone: bool) -> None:
+        """Send a call, or keep it until it can be sent."""
+        if alone or not self._slots:
+            self.backlog.append((call_id, body, timeout_s, alone))
+            self.flush()
+            return
+        worker = self._slots.pop() or self._hire()
+        if worker is None or not self._send(worker, call_id, body, timeout_s):
+            self.backlog.append((call_id, body, timeout_s, False))
+
+    def flush(self) -> None:
+        """Send what could not be sent when it was submitted."""
+        self._plan()
+        for _ in range(len(self.backlog)):
+            call_id, body, timeout_s, alone = self.backlog.popleft()
+            worker = self._idle_worker() if alone else (self._slots.pop() or self._hire()) if self._slots else None
+            if worker is None or not self._send(worker, call_id, body, timeout_s):
+                self.backlog.append((call_id, body, timeout_s, alone))
+            elif alone:
+                worker.alone = True
+                self._plan()  # it may have been meant for others too
+        self.starved = self.starved or bool(self.backlog)
+
+    def withdraw(self, call_id: int) -> bool:
+        """Take a call out of the backlog and tell that it never started; False if it is not there."""
+        self.forget_plan()
+        for index, (waiting, *_) in enumerate(self.backlog):
+            if waiting == call_id:
+                del self.backlog[index]
+                self._floor.events.append(CallReturned(call_id))
+                return True
+        return False
+
+    def withdraw_all(self) -> None:
+        """Take all calls out of the backlog."""
+        self.forget_plan()
+        self._floor.events += [CallReturned(waiting) for waiting, *_ in self.backlog]
+        self.backlog.clear()
+
+    def forget_plan(self) -> None:
+        """The plan that :meth:`room` has made is out of date: workers may have come, gone or been filled since."""
+        self._slots.clear()
+
+    def due(self, now: float) -> float:
+        """When something here has to be looked at next."""
+        due = NEVER
+        if self._crowded:
+            if self.crowd_due == NEVER:
+                self.crowd_due = now + STALL_S
+            due = self.crowd_due
+        if self.starved:
+            retry_at = self._capacity.retry_at()
+            if retry_at > now:
+                due = min(due, retry_at)
+        return due
+
+    def may_retry(self, now: float) -> bool:
+        """Whether the delay after a failed start is over that somebody waits for; true once."""
+        if not self.starved or not 0 < self._capacity.retry_at() <= now:
+            return False
+        self.starved = False
+        return True
+
+    def uncrowd(self, now: float) -> None:
+        """Take back what waits behind a long call, or for a worker that is still booting while another is idle."""
+        workers = self._floor.workers.values()
+        idle = any(worker.booted and worker.accepting and not worker.calls for worker in workers)
+        self._crowded = False
+        for worker in workers:
+            if not worker.booted:
+                self._crowded = self._crowded or bool(worker.calls)
+                if idle and worker.calls:
+                    self._floor.take_back(worker)
+            elif len(worker.calls) > 1:
+                self._crowded = True
+                running, started_ns = worker.running()
+                if running and now - started_ns / 1e9 > STALL_S:
+                    self._floor.take_back(worker)
+                    self._window.stalled()
+        self.crowd_due = now + STALL_S if self._crowded else NEVER
+
+    def _plan(self) -> None:
+        """Lay out who gets the next calls: idle workers, new ones, then a second call for each, a third, ..."""
+        window = self._window.size
+        first: list[WorkerHandle | None] = []
+        booting: list[WorkerHandle | None] = []
+        spare: list[tuple[WorkerHandle, int]] = []  # and how many more each may hold
+        for worker in self._floor.workers.values():
+            if not worker.accepting:
+                continue
+            held = len(worker.calls)
+            limit = window if worker.booted else 1
+            if self._max_calls is not None:
+                limit = min(limit, held + self._max_calls - worker.sent)
+            if held == 0 and limit > 0:
+                (first if worker.booted else booting).append(worker)
+                held = 1
+            if held < limit and held * 2 <= limit:  # refilled when half empty: full ones are not topped up call by call
+                spare.append((worker, limit - held))
+        slots = first + booting
+        slots += [None] * self._capacity.growth(self._share)
+        while spare:
+            fewest = min(count for _, count in spare)
+            slots += [worker for worker, _ in spare] * fewest
+            spare = [(worker, count - fewest) for worker, count in spare if count > fewest]
+        slots.reverse()
+        self._slots = slots
+
+    def _send(self, worker: WorkerHandle, call_id: int, body: bytes, timeout_s: float | None) -> bool:
+        if not worker.send_call(call_id, body, timeout_s):
+            return False
+        if len(worker.calls) > 1 or not worker.booted:
+            self._crowded = True
+        if timeout_s is not None:
+            self._deadlines.arm(worker, timeout_s)
+        return True
+
+    def _hire(self) -> WorkerHandle | None:
+        worker = self._capacity.acquire(self._share)
+        if worker is not None:
+            self._lifecycle.enlist(worker)
+        return worker
+
+    def _idle_worker(self) -> WorkerHandle | None:
+        for worker in self._floor.workers.values():
+            if worker.accepting and not worker.calls:
+                return worker
+        return self._hire()
