@@ -6,10 +6,13 @@ It knows nothing of tasks and graphs; it could be a library of its own. Bottom u
     channel, status_page            one socket end; one shared page
     kinship, termination, cpu,      what the operating system is asked for
     interpreter, descriptors
-    hygiene, ports, worker, zygote  what runs in worker processes and in their fork server
+    hygiene, ports, worker          what runs in worker processes
+    boot, preload, birth, zygote    and in their fork server
     zygote_client, worker_handle    the same two as the coordinator sees them
-    capacity, process_pool          who may have how many workers
-    supervisor, lifecycle, stopping one run's loop over the workers it has leased
+    shares, starts, capacity        who may have how many workers
+    floor, dispatch, intake, desk,  the parts of one run's use of them ...
+    deadlines, stopping, lifecycle
+    supervisor, process_pool        ... put together, and the public face
 
 Start reading at ``supervisor`` (the coordinator's side) and ``zygote`` (the processes' side).
 """

@@ -8,62 +8,28 @@ Fair shares: with k leases each may have ``ceil(size / k)`` workers. One that ha
 as they become empty; one that has idle workers while another is short gives those back at once; and when there are more
 leases than workers, one that has none is served by the one that has had the most for the longest, call by call.
 
-Starting is bounded: after a failed start the next waits a little, longer each time; after three in a row with no worker
-alive there is no hope, and whoever waits for one is told why.
+What lives here: places, shares and the zygote. What may not: anything about calls.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 
 from ..errors import ExecutorClosedError, WorkerStartError
 from . import channel, cpu, descriptors, frames, termination
 from .frames import Kind
+from .shares import Share
+from .starts import Starts
 from .worker_handle import WorkerHandle
 from .zygote_client import ZygoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from .process_pool import PoolOptions
+    from .shares import Tenant
     from .zygote_client import Report
-
-    class Tenant(Protocol):
-        """A lease as capacity knows it."""
-
-        def post(self, worker: WorkerHandle | None) -> None:
-            """For that lease's own thread: look at this worker (which may be new), or (None) room has changed."""
-
-        def abandon(self) -> None:
-            """Close everything: we are a forked child."""
-
-
-_FAILURES_ALLOWED = 3
-_FIRST_DELAY_S = 0.05
-_LONGEST_DELAY_S = 2.0
-
-
-class Share:
-    """What one lease has.
-
-    Attributes:
-        tenant: The lease.
-        limit: Most workers it wants.
-        workers: How many it has.
-        owed: How many it has been asked to give up as soon as they are empty.
-    """
-
-    __slots__ = ("limit", "owed", "tenant", "workers")
-
-    def __init__(self, tenant: Tenant, limit: int) -> None:
-        self.tenant = tenant
-        self.limit = limit
-        self.workers = 0
-        self.owed = 0
 
 
 class Capacity:
@@ -89,10 +55,7 @@ class Capacity:
         self._zygote_useful = False  # some worker of it got ready
         self._zygote_error = ""
         self._incarnation = 0
-        self._failures = 0
-        self._last_failure = ""
-        self._not_before = 0.0
-        self._delay_s = _FIRST_DELAY_S
+        self._starts = Starts()
         self._descriptor_limit = descriptors.acquire()
 
     # --------------------------------------------------------------------------------------------------------- leases
@@ -102,7 +65,7 @@ class Capacity:
         with self._lock:
             self.check_usable()
             if not self._shares:
-                self._failures = 0  # a new run is a new try
+                self._starts.forgive()
             share = Share(tenant, limit)
             self._shares.append(share)
             if len(self._shares) > 1:
@@ -140,7 +103,8 @@ class Capacity:
     def growth(self, share: Share) -> int:
         """How many more workers this lease could get now."""
         with self._lock:
-            if share.workers >= share.limit or time.monotonic() < self._not_before or self._hopeless:
+            starts = self._starts
+            if share.workers >= share.limit or starts.must_wait() or starts.hopeless(len(self._owners)):
                 return 0
             unused = len(self._idle) + self.options.size - len(self._owners)
             return max(0, min(self._fair_share(share) - share.workers, unused))
@@ -236,42 +200,33 @@ class Capacity:
             if self._zygote is not None:
                 self._lose_zygote(f"did not answer and {self._zygote.kill()}")
 
-    # -------------------------------------------------------------------------------------------------------- failures
+    # ---------------------------------------------------------------------------------------------------------- starts
 
     def start_failed(self, why: str) -> None:
-        """A worker could not be started; ``slow_down`` has been said already, or is to be said now."""
+        """A worker of a lease could not be started; ``slow_down`` has been said before."""
         with self._lock:
-            self._failures += 1
-            self._last_failure = why
+            self._starts.failed(why)
 
     def slow_down(self) -> None:
-        """Something ended that should not have: wait before the next start, longer each time."""
+        """A worker of a lease has ended for nothing."""
         with self._lock:
-            self._not_before = time.monotonic() + self._delay_s
-            self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
+            self._starts.slow_down()
 
     def booted(self) -> None:
-        """A worker is ready."""
+        """A worker of a lease is ready."""
         with self._lock:
-            self._failures = 0
-            self._delay_s = _FIRST_DELAY_S
+            self._starts.succeeded()
             self._zygote_useful = True
 
     def retry_at(self) -> float:
         """When a worker may be started again; in the past unless the last start failed."""
-        return self._not_before
+        return self._starts.not_before
 
     def check_hope(self) -> None:
-        """Raise WorkerStartError if there is no point in waiting for a worker. Said once; then it is a new try."""
+        """Raise WorkerStartError if there is no point in waiting for a worker."""
         with self._lock:
-            if not self._hopeless:
-                return
-            failures, self._failures = self._failures, 0
-            raise WorkerStartError(
-                f"no worker process could be started ({failures} failed starts in a row): "
-                f"{self._last_failure.strip().splitlines()[-1]}",
-                boot_traceback=self._last_failure,
-            )
+            if self._starts.hopeless(len(self._owners)):
+                raise self._starts.give_up()
 
     # ------------------------------------------------------------------------------------------------------------- end
 
@@ -300,10 +255,6 @@ class Capacity:
         self._idle.clear()
 
     # ---------------------------------------------------------------------------------------------------------- inside
-
-    @property
-    def _hopeless(self) -> bool:
-        return self._failures >= _FAILURES_ALLOWED and not self._owners
 
     def _fair_share(self, share: Share) -> int:
         fair = -(-self.options.size // max(1, len(self._shares)))
@@ -356,13 +307,9 @@ class Capacity:
         try:
             self._need_zygote()
             worker = WorkerHandle.create(self._incarnation + 1)
-        except OSError as error:
-            self.start_failed(f"cannot start a worker: {type(error).__name__}: {error}")
-            self.slow_down()
-            return None
-        except WorkerStartError as error:
-            self.start_failed(str(error))
-            self.slow_down()
+        except (OSError, WorkerStartError) as error:
+            self._starts.failed(f"cannot start a worker: {error}")
+            self._starts.slow_down()
             return None
         self._incarnation += 1
         self._unordered.append(worker)
@@ -427,8 +374,8 @@ class Capacity:
         self._zygote = None
         self._unordered.clear()
         if not self._zygote_useful and not self.closed:
-            self.start_failed(self._zygote_error or f"the fork server ended before any worker was ready: it {how}")
-            self.slow_down()
+            self._starts.failed(self._zygote_error or f"the fork server ended before any worker was ready: it {how}")
+            self._starts.slow_down()
         owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:
             worker.orphaned = True

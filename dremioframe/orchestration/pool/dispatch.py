@@ -21,10 +21,11 @@ from .window import STALL_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .capacity import Capacity, Share
+    from .capacity import Capacity
     from .deadlines import Deadlines
     from .floor import Floor
     from .lifecycle import Lifecycle
+    from .shares import Share
     from .window import Window
     from .worker_handle import WorkerHandle
 

@@ -21,10 +21,11 @@ from .floor import NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .capacity import Capacity, Share
+    from .capacity import Capacity
     from .desk import Desk
     from .floor import Floor
     from .intake import Intake
+    from .shares import Share
     from .stopping import Stops
     from .worker_handle import WorkerHandle
 

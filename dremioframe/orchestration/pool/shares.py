@@ -1,0 +1,41 @@
+"""What one lease has of a pool, and what the pool has to say to it.
+
+What lives here: two small types between ``capacity`` and ``supervisor``.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .worker_handle import WorkerHandle
+
+
+class Tenant(Protocol):
+    """A lease as capacity knows it."""
+
+    def post(self, worker: WorkerHandle | None) -> None:
+        """For that lease's own thread: look at this worker (which may be new), or (None) room has changed."""
+
+    def abandon(self) -> None:
+        """Close everything: we are a forked child."""
+
+
+class Share:
+    """What one lease has.
+
+    Attributes:
+        tenant: The lease.
+        limit: Most workers it wants.
+        workers: How many it has.
+        owed: How many it has been asked to give up as soon as they are empty.
+    """
+
+    __slots__ = ("limit", "owed", "tenant", "workers")
+
+    def __init__(self, tenant: Tenant, limit: int) -> None:
+        self.tenant = tenant
+        self.limit = limit
+        self.workers = 0
+        self.owed = 0

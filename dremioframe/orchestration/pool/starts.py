@@ -1,0 +1,69 @@
+"""How starting workers has been going: the delay before the next start, and when to give up.
+
+After a worker that ended for nothing the next one waits a little, longer each time, so that whatever is wrong does not
+eat the machine; the first that gets ready ends that. After three failed starts in a row with no worker alive there is
+no hope, and whoever waits for one is told why.
+
+What lives here: counting. What may not: processes. Guarded by the lock of ``capacity``.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..errors import WorkerStartError
+
+_FAILURES_ALLOWED = 3
+_FIRST_DELAY_S = 0.05
+_LONGEST_DELAY_S = 2.0
+
+
+class Starts:
+    """The record of one pool.
+
+    Attributes:
+        not_before: No worker may be started before this moment; 0 if none has failed yet.
+    """
+
+    __slots__ = ("_delay_s", "_failures", "_why", "not_before")
+
+    def __init__(self) -> None:
+        self.not_before = 0.0
+        self._failures = 0
+        self._why = ""
+        self._delay_s = _FIRST_DELAY_S
+
+    def forgive(self) -> None:
+        """A new run is a new try."""
+        self._failures = 0
+
+    def succeeded(self) -> None:
+        """A worker is ready."""
+        self._failures = 0
+        self._delay_s = _FIRST_DELAY_S
+
+    def slow_down(self) -> None:
+        """A worker ended for nothing: wait before the next start, longer each time."""
+        self.not_before = time.monotonic() + self._delay_s
+        self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
+
+    def failed(self, why: str) -> None:
+        """A worker could not be started. Why may be known only after :meth:`slow_down` was said."""
+        self._failures += 1
+        self._why = why.strip() or "no reason is known"
+
+    def must_wait(self) -> bool:
+        """Whether the delay is not over."""
+        return time.monotonic() < self.not_before
+
+    def hopeless(self, alive: int) -> bool:
+        """Whether there is no point in another start, with so many workers alive or being started."""
+        return self._failures >= _FAILURES_ALLOWED and not alive
+
+    def give_up(self) -> WorkerStartError:
+        """What to tell those who wait for a worker. Said once; after that it is a new try."""
+        failures, self._failures = self._failures, 0
+        return WorkerStartError(
+            f"no worker process could be started ({failures} failed starts in a row): {self._why.splitlines()[-1]}",
+            boot_traceback=self._why,
+        )
