@@ -90,26 +90,26 @@ class Client:
             self.lease.submit(call_id, (self.sources[call_id],), timeout_s, **options)
         del self.ready[:room]
 
-    def turn(self, timeout_s=1.0, resubmit=True):
-        """One wait; calls that never started are submitted again."""
+    def turn(self, timeout_s=1.0, awaited=None):
+        """One wait; calls that never started are submitted again, except for the one that is awaited."""
         for event in self.lease.wait(timeout_s):
             if isinstance(event, CallReturned):
                 self.returned.append(event.call_id)
-                if resubmit:
+                if event.call_id != awaited:
                     self.ready.append(event.call_id)
                     continue
             self.ended.setdefault(event.call_id, []).append(event)
         self.fill()
 
-    def until(self, predicate, resubmit=True):
+    def until(self, predicate, awaited=None):
         deadline = time.monotonic() + LIMIT_S
         while not predicate():
             assert time.monotonic() < deadline, f"nothing of the kind within {LIMIT_S:g} s; heard: {self.ended}"
-            self.turn(0.05, resubmit)
+            self.turn(0.05, awaited)
 
     def end(self, call_id, resubmit=True):
-        """The one event that ends this call."""
-        self.until(lambda: call_id in self.ended, resubmit)
+        """The one event that ends this call; without ``resubmit`` its return counts as that."""
+        self.until(lambda: call_id in self.ended, None if resubmit else call_id)
         [event] = self.ended[call_id]
         return event
 

@@ -159,9 +159,7 @@ def test_r5_stopping_a_call_that_waits_behind_another_returns_it_and_hits_nobody
 def test_stopping_a_call_before_its_worker_exists_returns_it(client):
     call_id = client.submit("out = b'never'")
     client.lease.stop(call_id, dump=True)
-    client.until(lambda: call_id in client.ended or call_id in client.returned, resubmit=False)
-    [event] = client.ended[call_id]
-    assert isinstance(event, CallReturned)
+    assert isinstance(client.end(call_id, resubmit=False), CallReturned)
     assert client.run("out = b'fine'") == b"fine"
 
 
@@ -205,11 +203,11 @@ def test_r1_timeout_and_result_at_the_same_time_give_one_event_each(make_pool, c
     outcomes = []
     for n in range(60):
         call_id = client.submit(f"import time; time.sleep({0.004 + n % 5 * 0.0005})", timeout_s=0.005)
-        client.until(lambda: call_id in client.ended, resubmit=False)
+        client.until(lambda: call_id in client.ended)
         events = client.ended[call_id]
         if isinstance(events[0], CallOverdue):
             client.lease.stop(call_id, dump=False)
-            client.until(lambda: len(client.ended[call_id]) == 2, resubmit=False)
+            client.until(lambda: len(client.ended[call_id]) == 2)
         outcomes.append(type(client.ended[call_id][-1]))
         assert len([event for event in client.ended[call_id] if not isinstance(event, CallOverdue)]) == 1
     assert set(outcomes) <= {CallEnded, CallStopped}
