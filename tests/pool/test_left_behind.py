@@ -142,6 +142,7 @@ def test_u22_stdin_is_empty(client):
         ("import os; os.environ['NEW'] = '1'", "import os; out = repr(os.environ.get('NEW')).encode()"),
         ("import os; del os.environ['PATH']", "import os; out = repr(os.environ.get('PATH')).encode()"),
         ("import os; os.environ['PATH'] = '/x'", "import os; out = repr(os.environ.get('PATH')).encode()"),
+        ("import os; os.environb[b'NEW'] = b'1'", "import os; out = repr(os.environ.get('NEW')).encode()"),
         ("import os; os.environ.clear()", "import os; out = repr(sorted(os.environ)).encode()"),
         ("import os; os.environ = {}", "import os; out = repr(sorted(os.environ)).encode()"),
         (

@@ -115,6 +115,30 @@ def test_a_zygote_that_is_stopped_is_replaced_when_its_report_is_missed(make_poo
     assert client.run("out = b'fine'") == b"fine"
 
 
+def test_a_zygote_that_is_stopped_is_replaced_when_it_does_not_fork(make_pool, connect, monkeypatch):
+    from dremioframe.orchestration.pool import lifecycle
+
+    monkeypatch.setattr(lifecycle, "_FORK_LIMIT_S", 0.3)
+    client = connect(make_pool(size=2))
+    client.run("pass")
+    os.kill(client.pool._capacity.zygote.pid, signal.SIGSTOP)
+    first = client.submit("import time; time.sleep(0.05)")
+    second = client.submit("out = b'second'")
+    assert bytes(client.end(second).payload) == b"second"
+    assert isinstance(client.end(first), CallEnded)
+
+
+def test_a_long_preload_is_not_taken_for_a_zygote_that_does_not_fork(make_pool, connect, monkeypatch, tmp_path):
+    from dremioframe.orchestration.pool import lifecycle
+
+    (tmp_path / "half_second.py").write_text("import time\ntime.sleep(0.5)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(lifecycle, "_FORK_LIMIT_S", 0.05)
+    client = connect(make_pool(preload=("half_second",)))
+    assert client.run("out = b'fine'") == b"fine"
+    assert client.returned == []
+
+
 # --------------------------------------------------------------------------------------------------------------- waking
 
 

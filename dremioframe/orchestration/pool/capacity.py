@@ -38,6 +38,7 @@ class Capacity:
     Attributes:
         hungry: Leases that could use a worker and cannot have one, longest waiting first. Read without the lock as a
             hint.
+        zygote_ready: It has imported what it was to import, and forks when told to.
     """
 
     def __init__(self, options: PoolOptions) -> None:
@@ -52,6 +53,7 @@ class Capacity:
         self._unsettled: dict[int, tuple[WorkerHandle, Share | None]] = {}
         self._unordered: deque[WorkerHandle] = deque()  # their fork could not be ordered yet
         self._zygote: ZygoteClient | None = None
+        self.zygote_ready = False
         self._zygote_useful = False  # some worker of it got ready
         self._zygote_error = ""
         self._incarnation = 0
@@ -332,7 +334,7 @@ class Capacity:
             return
         options = self.options
         environ = {**os.environ, **cpu.thread_limit_env(options.threads_per_worker), **options.env}
-        self._zygote_useful, self._zygote_error = False, ""
+        self.zygote_ready, self._zygote_useful, self._zygote_error = False, False, ""
         self._zygote = ZygoteClient.start(
             runner=options.runner,
             preload=options.preload,
@@ -344,7 +346,9 @@ class Capacity:
     def _on_report(self, report: Report) -> None:
         if report.kind == Kind.ZYGOTE_FAILED:
             self._zygote_error = report.text
-        elif report.kind != Kind.READY:
+        elif report.kind == Kind.READY:
+            self.zygote_ready = True
+        else:
             self._on_worker_report(report)
 
     def _on_worker_report(self, report: Report) -> None:

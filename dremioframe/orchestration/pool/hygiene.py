@@ -72,7 +72,7 @@ class Hygiene:
     )
 
     def __init__(self) -> None:
-        os.environ.__class__ = _CountingEnviron
+        os.environ.__class__ = os.environb.__class__ = _CountingEnviron  # two views of the same variables
         self._environ = os.environ
         self._umask = os.umask(0o077)
         os.umask(self._umask)

@@ -8,8 +8,26 @@ from __future__ import annotations
 import os
 import signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+
+#: The C function; found by :func:`load`.
+_prctl: Callable[..., int] | None = None
+
+
+def load() -> None:
+    """Find prctl. Once in the zygote, so that no worker has to; never in the coordinator, which does not need it."""
+    global _prctl  # noqa: PLW0603 - a function of the C library, not state
+    import ctypes
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+    _prctl = prctl
 
 
 def die_with_parent(parent_pid: int) -> bool:
@@ -71,10 +89,11 @@ def _all_pids() -> list[int]:
 
 
 def _call(option: int, argument: int) -> None:
-    import ctypes  # only the zygote and its children get here, and the coordinator need not pay for it
+    if _prctl is None:
+        load()
+    assert _prctl is not None
+    if _prctl(option, argument, 0, 0, 0) != 0:
+        import ctypes
 
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-    if prctl(option, argument, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl({option}): {os.strerror(code)}")

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: The zygote must have reported an end by then; it holds a report for half a second at most. If not, it is broken.
 _REPORT_LIMIT_S = 5.0
 
+#: A fork that was ordered must have happened by then, unless the zygote is still importing what it was told to preload.
+_FORK_LIMIT_S = 10.0
+
 
 class Lifecycle:
     """Arrivals and ends of one lease's workers.
@@ -41,7 +44,7 @@ class Lifecycle:
         dying: How many ends are waiting to be reported.
     """
 
-    __slots__ = ("_capacity", "_casualties", "_desk", "_floor", "_intake", "_share", "_stops", "due")
+    __slots__ = ("_capacity", "_casualties", "_desk", "_floor", "_intake", "_share", "_stops", "_unforked", "due")
 
     def __init__(
         self, floor: Floor, desk: Desk, intake: Intake, stops: Stops, capacity: Capacity, share: Share
@@ -53,6 +56,7 @@ class Lifecycle:
         self._capacity = capacity
         self._share = share
         self._casualties: dict[WorkerHandle, tuple[int, float]] = {}  # ended, not reported: (call it ran or 0, limit)
+        self._unforked: dict[WorkerHandle, float] = {}  # their process has not been heard of: limit
         self.due = NEVER
 
     @property
@@ -62,11 +66,14 @@ class Lifecycle:
     def enlist(self, worker: WorkerHandle) -> None:
         """A worker is ours now."""
         self._floor.add(worker, partial(self._desk.serve, worker))
+        self._unforked[worker] = limit = time.monotonic() + _FORK_LIMIT_S
+        self.due = min(self.due, limit)
         self.look(worker)
 
     def dismiss(self, worker: WorkerHandle) -> None:
         """An empty worker is not ours any more."""
         self._floor.remove(worker)
+        self._unforked.pop(worker, None)
         worker.full = worker.alone = False
         self._capacity.give_back(worker, self._share)
 
@@ -79,6 +86,7 @@ class Lifecycle:
         elif worker.exit is not None or (worker.orphaned and worker.pidfd < 0):
             self.on_end(worker)
         elif worker.pidfd >= 0 and not self._floor.watches(worker.pidfd):
+            del self._unforked[worker]
             self._floor.watch(worker.pidfd, partial(self.on_end, worker))
             if worker.order is not None and not worker.order.killed:
                 self._stops.proceed(worker)
@@ -92,6 +100,7 @@ class Lifecycle:
         self._intake.drain(worker)
         self._intake.give_up_claim(worker)
         self._floor.remove(worker)
+        self._unforked.pop(worker, None)
         self._floor.take_back(worker)
         casualty, _ = worker.running()
         if worker.order is not None and worker.order.outcome_seen:
@@ -106,14 +115,17 @@ class Lifecycle:
         self._settle_if_known(worker)
 
     def expire(self, now: float) -> None:
-        """Reports that have not come will not come."""
-        overdue = [worker for worker, (_, limit) in self._casualties.items() if limit <= now]
-        if overdue:
+        """Something that the zygote must have done or said by now is missing: then it never will."""
+        silent = [worker for worker, (_, limit) in self._casualties.items() if limit <= now]
+        unforked = [worker for worker, limit in self._unforked.items() if limit <= now]
+        self._unforked.update(dict.fromkeys(unforked, now + _FORK_LIMIT_S))
+        if silent or (unforked and self._capacity.zygote_ready):
             self._capacity.distrust_zygote()
-        for worker in overdue:
+        for worker in silent:
             worker.orphaned = True
             self._settle_if_known(worker)
-        self.due = min((limit for _, limit in self._casualties.values()), default=NEVER)
+        limits = [limit for _, limit in self._casualties.values()]
+        self.due = min(*limits, *self._unforked.values(), NEVER, NEVER)
 
     def forget(self) -> None:
         """The lease is over: nobody wants to know any more."""

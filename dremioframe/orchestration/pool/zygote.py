@@ -158,8 +158,7 @@ class _Zygote:
             self._say(frames.pack(Kind.FORK_FAILED, incarnation, detail=errno.EMFILE))
 
     def _fork(self, incarnation: int, fds: tuple[int, ...]) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush_output()
         pid = os.fork()
         if pid == 0:
             inherited = (CONTROL_FD, COORDINATOR_FD, self._epoll.fileno(), *self._watched)
@@ -256,6 +255,15 @@ class _Zygote:
     def _withdraw(self, pidfd: int) -> None:
         """A descriptor that has not been sent yet is about to be closed: the worker is gone, and EXITED will say so."""
         self._outgoing = deque((packet, () if fds == (pidfd,) else fds) for packet, fds in self._outgoing)
+
+
+def _flush_output() -> None:
+    """What a preloaded module has printed must not be printed by every worker once more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001, S112 - that module may have closed or replaced it, or nobody reads it any more
+            continue
 
 
 def _kill_group(pid: int) -> None:
