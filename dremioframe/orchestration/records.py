@@ -45,6 +45,7 @@ class AttemptRecord(NamedTuple):
         status: ``"SUCCESS"``, ``"FAILED"``, ``"SKIPPED"``, ``"RETRY"`` (asked for), ``"TIMED_OUT"``, ``"CANCELLED"`` or
             ``"LOST"``.
         worker_pid: Process that ran it, or None if not known.
+        started_s: When it began to run, in seconds after the run's own start, or None if not known.
         wall_s: Duration in seconds, or None if not known.
         cpu_s: CPU seconds of its process (thread executor: of its thread), or None if not known.
         peak_memory_bytes: Peak resident memory, or None if not known.
@@ -57,6 +58,7 @@ class AttemptRecord(NamedTuple):
     number: int
     status: str
     worker_pid: int | None = None
+    started_s: float | None = None
     wall_s: float | None = None
     cpu_s: float | None = None
     peak_memory_bytes: int | None = None
@@ -95,6 +97,7 @@ class RunData:
         notes: What else is to be said of a task's end.
         stories: What happened to a task, in words, for ``explain``.
         released: Tasks whose value is no longer kept.
+        started_s: When the run started, on the clock of its executor.
     """
 
     __slots__ = (
@@ -109,6 +112,7 @@ class RunData:
         "skip_causes",
         "started_at",
         "states",
+        "started_s",
         "status",
         "stories",
     )
@@ -118,6 +122,7 @@ class RunData:
         self.pipeline_name = pipeline_name
         self.dag = dag
         self.started_at = started_at
+        self.started_s = 0.0
         self.duration_s = 0.0
         self.status = RunState.RUNNING
         self.outcomes: list[Outcome | None] = [None] * len(dag.names)
@@ -266,8 +271,9 @@ class PipelineRun(Mapping[str, object]):
         status = _ATTEMPT_STATUS[outcome.status]
         if stats is None:
             return AttemptRecord(number, status, error=error)
-        # Both tuples name the same facts; the record leaves out when it started on a clock that is the executor's own.
-        return AttemptRecord(number, status, stats.pid, *stats[2:], error=error)
+        # Both tuples name the same facts, from here on in the same order.
+        started_s = None if stats.started_at_s is None else stats.started_at_s - self._data.started_s
+        return AttemptRecord(number, status, stats.pid, started_s, *stats[2:], error=error)
 
     def _error(self, task: int) -> OrchestrationError | None:
         count = self._attempt_count(task)

@@ -213,6 +213,7 @@ def test_records(executor):
     run = pipeline_of(Task("t", lambda: sum(range(100_000)))).run(executor=executor)
     (attempt,) = run.tasks["t"].attempts
     assert attempt.worker_pid > 0
+    assert 0 <= attempt.started_s <= run.duration_s
     assert 0 <= attempt.wall_s < 60
     assert 0 <= attempt.cpu_s < 60
     assert attempt.peak_memory_bytes > 1_000_000

@@ -112,7 +112,7 @@ class Coordinator:
         """
         session = self._session = self._executor.open(self._plan, self._results)
         try:
-            started_s = session.now()
+            self._data.started_s = started_s = session.now()
             self._deadline_s = None if self._timeout_s is None else started_s + self._timeout_s
             self._interrupts.notify(session.interrupt)
             self._perform(self._machine.start())
