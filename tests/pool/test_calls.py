@@ -56,6 +56,23 @@ def test_several_long_results_in_a_row_are_not_mixed_up(client):
         event.segment.close()
 
 
+def test_long_results_that_are_heard_of_before_their_outcomes(client):
+    """Several results may be on the side channel before the first of their outcomes is read from the inbox."""
+    for _ in range(20):
+        client.run("pass")  # opens the window
+    calls = [client.submit(f"out = b'{n}' * 100_000") for n in range(3)]
+    [worker] = client.workers
+    deadline = time.monotonic() + 10
+    while worker.page.running() != (0, worker.page.running()[1]) or len(worker.results) < 3:
+        client.lease._desk.serve(worker)
+        assert time.monotonic() < deadline
+    for n, call_id in enumerate(calls):
+        event = client.end(call_id)
+        assert isinstance(event, CallEnded), event
+        assert event.segment.read() == str(n).encode() * 100_000
+        event.segment.close()
+
+
 def test_statistics(client):
     before = time.monotonic()
     event = client.end(client.submit("sum(range(300_000)); out = b'12345'"))

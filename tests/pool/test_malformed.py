@@ -41,3 +41,17 @@ def test_f15_malformed_packets(client, source):
     assert isinstance(event, CallLost), event
     assert "malformed" in event.description or "ended because" in event.description
     assert client.run("out = b'next'") == b"next"
+
+
+def test_f15_an_outcome_whose_segment_never_came_does_not_make_its_call_run_again(client, tmp_path):
+    """The call has ended on the worker, which then clears its page: it must not pass for one that never started."""
+    marks = tmp_path / "marks"
+    source = f"""
+        open({str(marks)!r}, "a").write("ran ")
+        type(ports).send_result = lambda self, call_id, fd: None
+        out = b"x" * 100_000
+    """
+    event = client.end(client.submit(source))
+    assert isinstance(event, CallLost)
+    assert client.run("out = b'next'") == b"next"
+    assert marks.read_text() == "ran "

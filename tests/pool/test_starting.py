@@ -145,6 +145,19 @@ def test_preloaded_modules_are_shared_and_signal_handlers_they_set_are_not(make_
     assert "<string>" in event.stack
 
 
+def test_workers_killed_from_outside_while_they_start_are_no_reason_to_give_up_soon(make_pool, connect, tmp_path):
+    flag = tmp_path / "kills"
+
+    def initializer():
+        with open(flag, "a") as file:
+            file.write("x")
+        if flag.stat().st_size <= 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    client = connect(make_pool(initializer=references.pack_code(initializer)))
+    assert client.run("out = b'sixth time lucky'") == b"sixth time lucky"
+
+
 def test_a_failed_start_is_forgiven_when_the_next_one_succeeds(make_pool, connect, tmp_path):
     flag = tmp_path / "attempts"
 

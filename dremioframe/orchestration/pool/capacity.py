@@ -204,10 +204,10 @@ class Capacity:
 
     # ---------------------------------------------------------------------------------------------------------- starts
 
-    def start_failed(self, why: str) -> None:
+    def start_failed(self, why: str, *, from_outside: bool) -> None:
         """A worker of a lease could not be started; ``slow_down`` has been said before."""
         with self._lock:
-            self._starts.failed(why)
+            self._starts.failed(why, from_outside=from_outside)
 
     def slow_down(self) -> None:
         """A worker of a lease has ended for nothing."""

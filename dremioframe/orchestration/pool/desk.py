@@ -46,12 +46,10 @@ class Desk:
             OutOfDescriptors: It cannot be taken now. Nothing is lost.
             ProtocolError: It is not there.
         """
-        while worker.result is None or worker.result[0] != call_id:
+        while call_id not in worker.results:
             if not self._serve_one(worker):
                 raise ProtocolError(f"the segment of call {call_id} did not come with its outcome")
-        segment = worker.result[1]
-        worker.result = None
-        return segment
+        return worker.results.pop(call_id)
 
     def _serve_one(self, worker: WorkerHandle) -> bool:
         """Read one packet; False if there is none."""
@@ -68,10 +66,10 @@ class Desk:
             kind, call_id, number, _ = frames.parse(packet, worker.incarnation, frames.FROM_SIDE)
             if kind == Kind.REQUEST:
                 self._answer(worker, call_id, number, packet[frames.HEADER_SIZE :])
-            elif segment is None:
-                raise ProtocolError("a result without its segment")
+            elif segment is None or call_id not in worker.calls or call_id in worker.results:
+                raise ProtocolError(f"a result of call {call_id}, which it does not have, or without its segment")
             else:
-                worker.keep_result(call_id, segment)
+                worker.results[call_id] = segment
                 segment = None
         except ProtocolError as error:
             self._floor.condemn(worker, f"it sent a malformed packet: {error}")

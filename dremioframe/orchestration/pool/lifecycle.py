@@ -2,8 +2,9 @@
 
 An end is noticed by the worker's pidfd, or reported by the zygote, whichever is heard first. Then, in this order:
 drain its inbox (what it has finished counts), take its unread calls back (they never started), classify the rest by
-its page (the one it was running is lost, or stopped; any other was received and never started). How it ended is the
-zygote's to say; the casualty is told when that is known, everything else and the free place at once.
+its page (the one it was running is lost, or stopped; any other was received and never started). What a worker says that
+has sent nonsense is not believed: whatever it had received is lost. How it ended is the zygote's to say; casualties are
+told when that is known, everything else and the free place at once.
 
 What lives here: these steps. What may not: deciding to end a worker (``stopping``, ``intake``), or to start one
 (``supervisor``).
@@ -55,7 +56,7 @@ class Lifecycle:
         self._stops = stops
         self._capacity = capacity
         self._share = share
-        self._casualties: dict[WorkerHandle, tuple[int, float]] = {}  # ended, not reported: (call it ran or 0, limit)
+        self._casualties: dict[WorkerHandle, tuple[set[int], float]] = {}  # ended, not reported: (calls, limit)
         self._unforked: dict[WorkerHandle, float] = {}  # their process has not been heard of: limit
         self.due = NEVER
 
@@ -102,15 +103,13 @@ class Lifecycle:
         self._floor.remove(worker)
         self._unforked.pop(worker, None)
         self._floor.take_back(worker)
-        casualty, _ = worker.running()
-        if worker.order is not None and worker.order.outcome_seen:
-            casualty = worker.order.call_id
-        self._floor.events += [CallReturned(call_id) for call_id in worker.calls if call_id != casualty]
-        if worker.boot_error or not (casualty or worker.served or worker.condemned):
+        casualties = _casualties(worker)
+        self._floor.events += [CallReturned(call_id) for call_id in worker.calls if call_id not in casualties]
+        if worker.boot_error or not (casualties or worker.served or worker.condemned):
             self._capacity.slow_down()  # it ended for nothing; said before the place is free and taken again
         self._capacity.gone(worker, self._share)
         limit = time.monotonic() + _REPORT_LIMIT_S
-        self._casualties[worker] = (casualty, limit)
+        self._casualties[worker] = (casualties, limit)
         self.due = min(self.due, limit)
         self._settle_if_known(worker)
 
@@ -137,11 +136,11 @@ class Lifecycle:
     def _settle_if_known(self, worker: WorkerHandle) -> None:
         if worker.exit is None and not worker.orphaned:
             return
-        casualty, _ = self._casualties.pop(worker)
-        if casualty:
-            self._tell(worker, casualty)
-        elif not worker.booted and not worker.orphaned and not worker.order:
-            self._capacity.start_failed(_boot_story(worker))
+        casualties, _ = self._casualties.pop(worker)
+        for call_id in casualties:
+            self._tell(worker, call_id)
+        if not casualties and not worker.booted and not worker.orphaned and not worker.order:
+            self._capacity.start_failed(_boot_story(worker), from_outside=worker.exit == (None, SIGKILL))
         self._capacity.settled(worker)
         worker.close()
 
@@ -153,6 +152,17 @@ class Lifecycle:
             return
         code, signum = worker.exit or (None, None)
         self._floor.events.append(CallLost(call_id, worker.pid, code, signum, _story(worker), stack))
+
+
+def _casualties(worker: WorkerHandle) -> set[int]:
+    """The calls of a dead worker that have started, as far as it can be trusted to say."""
+    if worker.fault:
+        return set(worker.calls)
+    running, _ = worker.running()
+    started = {running} if running else set()
+    if worker.order is not None and worker.order.outcome_seen:
+        started.add(worker.order.call_id)
+    return started
 
 
 def _story(worker: WorkerHandle) -> str:

@@ -2,7 +2,8 @@
 
 After a worker that ended for nothing the next one waits a little, longer each time, so that whatever is wrong does not
 eat the machine; the first that gets ready ends that. After three failed starts in a row with no worker alive there is
-no hope, and whoever waits for one is told why.
+no hope, and whoever waits for one is told why. One that was killed from outside says less about the next than one that
+gave up by itself, so it takes more of those.
 
 What lives here: counting. What may not: processes. Guarded by the lock of ``capacity``.
 """
@@ -14,6 +15,7 @@ import time
 from ..errors import WorkerStartError
 
 _FAILURES_ALLOWED = 3
+_KILLS_ALLOWED = 10
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
 
@@ -25,21 +27,22 @@ class Starts:
         not_before: No worker may be started before this moment; 0 if none has failed yet.
     """
 
-    __slots__ = ("_delay_s", "_failures", "_why", "not_before")
+    __slots__ = ("_delay_s", "_failures", "_kills", "_why", "not_before")
 
     def __init__(self) -> None:
         self.not_before = 0.0
         self._failures = 0
+        self._kills = 0
         self._why = ""
         self._delay_s = _FIRST_DELAY_S
 
     def forgive(self) -> None:
         """A new run is a new try."""
-        self._failures = 0
+        self._failures = self._kills = 0
 
     def succeeded(self) -> None:
         """A worker is ready."""
-        self._failures = 0
+        self._failures = self._kills = 0
         self._delay_s = _FIRST_DELAY_S
 
     def slow_down(self) -> None:
@@ -47,9 +50,12 @@ class Starts:
         self.not_before = time.monotonic() + self._delay_s
         self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
 
-    def failed(self, why: str) -> None:
+    def failed(self, why: str, *, from_outside: bool = False) -> None:
         """A worker could not be started. Why may be known only after :meth:`slow_down` was said."""
-        self._failures += 1
+        if from_outside:
+            self._kills += 1
+        else:
+            self._failures += 1
         self._why = why.strip() or "no reason is known"
 
     def must_wait(self) -> bool:
@@ -58,11 +64,12 @@ class Starts:
 
     def hopeless(self, alive: int) -> bool:
         """Whether there is no point in another start, with so many workers alive or being started."""
-        return self._failures >= _FAILURES_ALLOWED and not alive
+        return not alive and (self._failures >= _FAILURES_ALLOWED or self._kills >= _KILLS_ALLOWED)
 
     def give_up(self) -> WorkerStartError:
         """What to tell those who wait for a worker. Said once; after that it is a new try."""
-        failures, self._failures = self._failures, 0
+        failures = self._failures + self._kills
+        self.forgive()
         return WorkerStartError(
             f"no worker process could be started ({failures} failed starts in a row): {self._why.splitlines()[-1]}",
             boot_traceback=self._why,

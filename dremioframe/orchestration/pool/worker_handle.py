@@ -44,7 +44,7 @@ class WorkerHandle:
         orphaned: Its zygote is dead; nobody will report how it ended.
         exit: (exit code, signal) as the zygote reported them.
         order: It was told to end because of one of its calls.
-        result: A segment that came ahead of its outcome, and the call it belongs to.
+        results: Segments that came ahead of their outcomes, by call.
         unclaimed: An outcome whose segment could not be taken yet: (call, detail, wall time, packet).
         unclaimed_since: When that was tried first.
     """
@@ -68,7 +68,7 @@ class WorkerHandle:
         "orphaned",
         "page",
         "pidfd",
-        "result",
+        "results",
         "sent",
         "served",
         "side",
@@ -99,7 +99,7 @@ class WorkerHandle:
         self.orphaned = False
         self.exit: tuple[int | None, int | None] | None = None
         self.order: Order | None = None
-        self.result: tuple[int, Segment] | None = None
+        self.results: dict[int, Segment] = {}
         self.unclaimed: tuple[int, int, int, bytes] | None = None
         self.unclaimed_since: float | None = None
 
@@ -204,17 +204,11 @@ class WorkerHandle:
         poll.register(self.pidfd, _POLLIN)
         return bool(poll.poll(0))
 
-    def keep_result(self, call_id: int, segment: Segment) -> None:
-        """A segment has come; its outcome follows on the inbox. One at a time, so an older one has no outcome."""
-        if self.result is not None:
-            self.result[1].close()
-        self.result = (call_id, segment)
-
     def close(self) -> None:
         """Give all descriptors back."""
-        if self.result is not None:
-            self.result[1].close()
-            self.result = None
+        for segment in self.results.values():
+            segment.close()
+        self.results.clear()
         self.handed_over()
         self.inbox.close()
         self._copy.close()
