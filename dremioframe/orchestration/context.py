@@ -78,11 +78,9 @@ class Context(Mapping[str, object]):
         return cls(_PlainSource(dict(values)), run_id="", pipeline_name="", task_name=task_name, attempt=attempt)
 
     def __getitem__(self, name: str) -> object:
-        try:
-            return self._values[name]
-        except KeyError:
-            value = self._values[name] = self._source.value(name)
-            return value
+        if name not in self._values:
+            self._values[name] = self._source.value(name)
+        return self._values[name]
 
     def __contains__(self, name: object) -> bool:
         # Mapping's own version would fetch the value.

@@ -254,12 +254,29 @@ class RetryTask(Exception):
     Args:
         delay: Seconds to wait before the next attempt; None means the task's own backoff.
         reason: Said in the log.
+
+    Raises:
+        ValueError: ``delay`` is no finite number of seconds, 0 or more. (It fails the attempt, as any error would.)
     """
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
+        if delay is not None and not _is_duration(delay):
+            raise ValueError(
+                f"RetryTask(delay) must be a finite number of seconds, 0 or more, or None, not {delay!r}; "
+                "the reason is the second argument"
+            )
         super().__init__(delay, reason)
-        self.delay = delay
+        self.delay = None if delay is None else float(delay)
         self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason or "asks for another attempt"
+
+
+def _is_duration(value: object) -> bool:
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        return False
+    return 0.0 <= float(value) < float("inf")
 
 
 class TaskCancelled(BaseException):

@@ -15,6 +15,7 @@ from .errors import OrchestrationError, PayloadError, RunCancelledError, RunFail
 from .interfaces import OutcomeStatus
 from .machine.states import RunState, TaskState
 from .payload.codec import DecodeError
+from .run_data import RunData
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from .dag.dag import Dag
     from .interfaces import Outcome
     from .machine.states import SkipCause
 
@@ -84,54 +84,6 @@ class TaskRun(NamedTuple):
     attempts: tuple[AttemptRecord, ...]
     error: OrchestrationError | None
     skip_cause: SkipCause | None
-
-
-class RunData:
-    """The facts of one run, indexed by task; filled by the engine, read by :class:`PipelineRun`.
-
-    Attributes:
-        outcomes: The latest outcome of each task, or None.
-        earlier: Outcomes of earlier attempts of tasks that had more than one.
-        states: State of each task.
-        skip_causes: Why a task was skipped.
-        notes: What else is to be said of a task's end.
-        stories: What happened to a task, in words, for ``explain``.
-        released: Tasks whose value is no longer kept.
-        started_s: When the run started, on the clock of its executor.
-    """
-
-    __slots__ = (
-        "dag",
-        "duration_s",
-        "earlier",
-        "notes",
-        "outcomes",
-        "pipeline_name",
-        "released",
-        "run_id",
-        "skip_causes",
-        "started_at",
-        "states",
-        "started_s",
-        "status",
-        "stories",
-    )
-
-    def __init__(self, run_id: str, pipeline_name: str, dag: Dag, started_at: datetime) -> None:
-        self.run_id = run_id
-        self.pipeline_name = pipeline_name
-        self.dag = dag
-        self.started_at = started_at
-        self.started_s = 0.0
-        self.duration_s = 0.0
-        self.status = RunState.RUNNING
-        self.outcomes: list[Outcome | None] = [None] * len(dag.names)
-        self.earlier: dict[int, list[Outcome]] = {}
-        self.states: Sequence[TaskState] = (TaskState.PENDING,) * len(dag.names)
-        self.skip_causes: dict[int, SkipCause] = {}
-        self.notes: dict[int, str] = {}
-        self.stories: dict[int, list[str]] = {}
-        self.released: set[int] = set()
 
 
 class PipelineRun(Mapping[str, object]):
@@ -298,7 +250,9 @@ class PipelineRun(Mapping[str, object]):
         if self.status is RunState.CANCELLED:
             cancelled = sum(1 for _ in self._tasks_in(TaskState.CANCELLED))
             raise RunCancelledError(
-                f"run of pipeline {self.pipeline_name!r} was stopped; {cancelled} tasks had not ended", run=self
+                f"pipeline {self.pipeline_name!r}: the run was stopped because {self._data.stop_cause}; "
+                f"{cancelled} tasks had not ended",
+                run=self,
             )
         failures = self.failures
         if failures:
@@ -327,6 +281,10 @@ class PipelineRun(Mapping[str, object]):
             took = "" if record.wall_s is None else f" after {record.wall_s:.3f} s"
             lines.append(f"  attempt {number}: {record.status}{took}" + (f": {record.error}" if record.error else ""))
         lines += [f"  {line}" for line in data.stories.get(task, ())]
+        if data.notes.get(task):
+            lines.append(f"  note: {data.notes[task]}")
+        if data.states[task] is TaskState.CANCELLED:
+            lines.append(f"  the run was stopped: {data.stop_cause}")
         return "\n".join(lines)
 
     def visualize(self, path: str | None = None) -> str:

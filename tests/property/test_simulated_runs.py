@@ -21,7 +21,8 @@ from dremioframe.orchestration.engine.coordinator import Coordinator
 from dremioframe.orchestration.engine.interrupts import Interrupts
 from dremioframe.orchestration.interfaces import Plan
 from dremioframe.orchestration.machine.invariants import check as check_invariants
-from dremioframe.orchestration.records import PipelineRun, RunData
+from dremioframe.orchestration.records import PipelineRun
+from dremioframe.orchestration.run_data import RunData
 from dremioframe.orchestration.testing import (
     SimulatedExecutor,
     fail,

@@ -17,7 +17,8 @@ from __future__ import annotations
 from random import Random
 from typing import assert_never
 
-from ..errors import WorkerStartError
+from ..attempt import LocalOutcome
+from ..errors import OrchestrationError, WorkerStartError
 from ..interfaces import OutcomeStatus
 from ..machine.protocol import (
     AttemptCancelled,
@@ -34,6 +35,7 @@ from ..machine.protocol import (
 )
 from ..machine.run_machine import RunMachine
 from ..machine.states import UNDER_WAY, SkipCause, TaskState
+from ..payload.failure import Failure
 from ..retry_on import wants_retry
 from .results import Results
 from .run_log import RunLog
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from ..interfaces import Executor, Outcome, Plan, Session, Turn
     from ..machine.protocol import Command, Event
-    from ..records import RunData
+    from ..run_data import RunData
     from .interrupts import Interrupts
 
 
@@ -88,15 +90,15 @@ class Coordinator:
         self._after_event = after_event
         self._session: Session
         self._deadline_s: float | None = None
-        self._cancel_asked = 0
+        self._cancel_asked = False
         self._cancel_sent = False
         self._kill_sent = False
         self._logged_start = False
         self._eventful: set[int] = set()  # tasks of which there is more to tell than "ran, succeeded"
 
-    def cancel(self, *, at_once: bool = False) -> None:
-        """Stop the run: nothing new starts, what runs gets the grace period, or none if ``at_once``."""
-        self._cancel_asked = max(self._cancel_asked, 2 if at_once else 1)
+    def cancel(self) -> None:
+        """Stop the run: nothing new starts, what runs gets the grace period."""
+        self._cancel_asked = True
         self._wake()
 
     def _wake(self) -> None:
@@ -180,8 +182,8 @@ class Coordinator:
             if attempts[task] != attempt or phases[task] not in UNDER_WAY:
                 outcome.release()  # stale: the task has gone on without it
                 continue
-            self._results.keep(task, outcome)
             if outcome.status == OutcomeStatus.SUCCESS:
+                self._results.keep(task, outcome)
                 succeeded.append((task, attempt))
             else:
                 events.append(self._event_of(task, attempt, outcome))
@@ -191,44 +193,60 @@ class Coordinator:
             self._handle(events)
 
     def _event_of(self, task: int, attempt: int, outcome: Outcome) -> Event:
+        """Record an attempt that did not succeed, and say what that is to the machine."""
+        try:
+            event = self._judge(task, attempt, outcome)
+        except Exception as error:  # noqa: BLE001 - what one attempt sent home must not end the run of all others
+            text = f"task {self._dag.names[task]!r}, attempt {attempt}: its outcome cannot be read: {error}"
+            outcome = LocalOutcome(OutcomeStatus.FAILED, failure=Failure.own(OrchestrationError(text)))
+            event = AttemptFailed(task, attempt, retryable=False)
+        self._results.keep(task, outcome)
+        return event
+
+    def _judge(self, task: int, attempt: int, outcome: Outcome) -> Event:
+        failure = outcome.failure
+        assert failure is not None  # it did not succeed
         match outcome.status:
             case OutcomeStatus.SKIPPED:
+                self._data.notes[task] = failure.message or "no reason was given"
                 return AttemptSkipped(task, attempt)
             case OutcomeStatus.CANCELLED if self._cancel_sent or self._interrupts.count:
                 self._take_in_stops(self._session.now())  # Ctrl-C ended an inline task before anybody else heard of it
                 return AttemptCancelled(task, attempt)
             case OutcomeStatus.TIMED_OUT | OutcomeStatus.LOST:
-                retryable = self._own_error_is_retryable(task, attempt, outcome)
+                retryable = self._own_error_is_retryable(task, attempt, failure)
             case _:
                 retryable = outcome.retryable
+                self._data.notes[task] = failure.note
         return AttemptFailed(task, attempt, retryable, outcome.retry_delay_s, self._random.random(), outcome.abandoned)
 
-    def _own_error_is_retryable(self, task: int, attempt: int, outcome: Outcome) -> bool:
+    def _own_error_is_retryable(self, task: int, attempt: int, failure: Failure) -> bool:
         """Time-outs and lost workers have no worker left to ask ``retry_on``; it is asked here."""
-        assert outcome.failure is not None
-        error = outcome.failure.to_error(task=self._dag.names[task], attempt=attempt)
-        retryable, note = wants_retry(self._plan.tasks[task].retry_on, error)
-        if note:
-            self._data.notes[task] = note
+        error = failure.to_error(task=self._dag.names[task], attempt=attempt)
+        retryable, self._data.notes[task] = wants_retry(self._plan.tasks[task].retry_on, error)
         return retryable
 
     def _stop_wanted(self) -> int:
         """0: go on. 1: stop with grace. 2: stop at once. Only what has not been acted on yet."""
-        asked = max(self._cancel_asked, min(self._interrupts.count, 2))
+        asked = max(int(self._cancel_asked), min(self._interrupts.count, 2))
         done = 2 if self._kill_sent else int(self._cancel_sent)
         return asked if asked > done else 0
 
     def _take_in_stops(self, now_s: float) -> None:
-        wanted = self._stop_wanted()
-        deadline_s = self._run_deadline_s()
-        if not wanted and deadline_s is not None and now_s >= deadline_s:
-            wanted = 1
+        wanted, deadline_s = self._stop_wanted(), self._run_deadline_s()
         if wanted and not self._cancel_sent:
-            self._cancel_sent = True
-            self._handle([CancelRequested()])
+            self._stop("cancel() was called" if self._cancel_asked else f"{self._interrupts.first_name} arrived")
+        elif deadline_s is not None and now_s >= deadline_s:
+            self._stop(f"its timeout of {self._timeout_s:g} s is over")
         if wanted == 2 and not self._kill_sent:
             self._kill_sent = True
             self._session.kill()
+
+    def _stop(self, why: str) -> None:
+        self._cancel_sent = True
+        self._data.stop_cause = why
+        self._log.stopping(why)
+        self._handle([CancelRequested()])
 
     def _handle(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -278,9 +296,19 @@ class Coordinator:
             outcome = self._data.outcomes[task]
             failure = None if outcome is None else outcome.failure
             error = None if failure is None else failure.to_error(task=name, attempt=self._machine.attempt(task))
-            self._log.failed(name, error, self._data.notes.get(task, command.note))
+            self._log.failed(name, error, self._data.notes.get(task) or command.note)
         elif command.cause is SkipCause.UPSTREAM_FAILED:
-            self._log.skipped_by_failure(name)
+            self._log.skipped_by_failure(name, self._culprit_of(task))
+        elif command.cause is SkipCause.RAISED:
+            self._log.skipped_itself(name, self._data.notes[task])
+
+    def _culprit_of(self, task: int) -> str:
+        """Which direct upstream to name when a task is skipped because of a failure."""
+        states = {upstream: self._machine.task_state(upstream) for upstream in self._dag.upstreams[task]}
+        failed = [upstream for upstream, state in states.items() if state is TaskState.FAILED]
+        skipped = [upstream for upstream, state in states.items() if state is TaskState.SKIPPED]
+        culprit = (failed or skipped)[0]
+        return f"{self._dag.names[culprit]!r} {states[culprit]}"
 
     def _give_up(self) -> None:
         """No worker can run anything: end the run without them."""

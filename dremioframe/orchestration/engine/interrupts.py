@@ -41,6 +41,11 @@ class Interrupts:
         self._previous: dict[int, Any] = {}
         self._notify: Callable[[], bool] = bool
 
+    @property
+    def first_name(self) -> str:
+        """Name of the first signal, e.g. ``"SIGINT"``; empty if there was none."""
+        return "" if self.first is None else signal.Signals(self.first).name
+
     def __enter__(self) -> Self:
         if self._install:
             for name in _SIGNALS:

@@ -15,7 +15,8 @@ from ..errors import DefinitionError, NestedRunError
 from ..interfaces import Plan
 from ..machine.run_machine import KEEP_RESULTS
 from ..payload.tokens import is_worker
-from ..records import PipelineRun, RunData
+from ..records import PipelineRun
+from ..run_data import RunData
 from .coordinator import Coordinator
 from .interrupts import Interrupts
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..interfaces import Outcome
     from ..machine.run_machine import RunMachine
     from ..payload.failure import Failure
-    from ..records import RunData
+    from ..run_data import RunData
 
 
 class Results:

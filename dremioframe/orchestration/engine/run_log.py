@@ -8,12 +8,16 @@ What lives here: the wording. What may not: decisions.
 
 from __future__ import annotations
 
+import io
+import sys
 import traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TextIO
+
     from ..errors import OrchestrationError
-    from ..records import RunData
+    from ..run_data import RunData
 
 
 class RunLog:
@@ -30,17 +34,27 @@ class RunLog:
     def run_ended(self) -> None:
         data = self._data
         level = "INFO" if data.status == "SUCCESS" else "WARNING"
-        self._say(level, "pipeline {!r}: run ended {} after {:.3f} s", data.pipeline_name, data.status, data.duration_s)
+        why = f" ({data.stop_cause})" if data.stop_cause else ""
+        text = "pipeline {!r}: run ended {}{} after {:.3f} s"
+        self._say(level, text, data.pipeline_name, data.status, why, data.duration_s)
+
+    def stopping(self, why: str) -> None:
+        text = "pipeline {!r}: {}; nothing new starts, running tasks get their grace period"
+        self._say("WARNING", text, self._data.pipeline_name, why)
 
     def retry(self, task: str, error: OrchestrationError, delay_s: float) -> None:
         self._say("WARNING", "{}; next attempt in {:.2f} s", error, delay_s, task=task)
 
     def failed(self, task: str, error: OrchestrationError | None, note: str) -> None:
-        text = "\n".join(filter(None, (str(error or ""), note, getattr(error, "traceback_text", "").rstrip())))
+        where = getattr(error, "traceback_text", "") or getattr(error, "stack", "")
+        text = "; ".join(filter(None, (str(error or ""), note))) + ("\n" + where.rstrip() if where else "")
         self._say("ERROR", "task {!r} FAILED: {}", task, text, task=task)
 
-    def skipped_by_failure(self, task: str) -> None:
-        self._say("WARNING", "task {!r} SKIPPED: something before it failed", task, task=task)
+    def skipped_by_failure(self, task: str, culprit: str) -> None:
+        self._say("WARNING", "task {!r} SKIPPED: upstream {}", task, culprit, task=task)
+
+    def skipped_itself(self, task: str, reason: str) -> None:
+        self._say("INFO", "task {!r} SKIPPED by itself: {}", task, reason, task=task)
 
     def still_running(self, tasks: list[str]) -> None:
         for task in tasks:
@@ -48,8 +62,7 @@ class RunLog:
             self._say("WARNING", text, task, task=task)
 
     def _say(self, level: str, text: str, *values: object, task: str | None = None) -> None:
-        from loguru import logger
-
+        logger = _logger()
         bound = logger.bind(pipeline=self._data.pipeline_name, run_id=self._data.run_id)
         if task is not None:
             bound = bound.bind(task=task)
@@ -57,3 +70,47 @@ class RunLog:
             bound.opt(depth=1).log(level, text, *values)
         except Exception:  # noqa: BLE001 - a sink that raises (catch=False) must not end the run
             traceback.print_exc()
+
+
+def _logger() -> Any:
+    """The user's loguru logger; imported now if the user has not done so.
+
+    The sink that loguru makes for itself when it is imported writes to what ``sys.stderr`` is at that moment. Our
+    moment is arbitrary (a captured stream that is closed soon after), so the sink gets the stream of each moment.
+    """
+    if "loguru" not in sys.modules:
+        stderr = sys.stderr
+        sys.stderr = current = _CurrentStderr(stderr)
+        try:
+            import loguru
+        finally:
+            sys.stderr = stderr
+            current.fixed = None
+        return loguru.logger
+    from loguru import logger
+
+    return logger
+
+
+class _CurrentStderr(io.TextIOBase):
+    """Whatever ``sys.stderr`` is when something is written.
+
+    Attributes:
+        fixed: Written to instead, while this object itself is ``sys.stderr``.
+    """
+
+    def __init__(self, fixed: TextIO | None) -> None:
+        self.fixed = fixed
+
+    def write(self, text: str) -> int:
+        stream = self.fixed or sys.stderr
+        return len(text) if stream is None else stream.write(text)
+
+    def flush(self) -> None:
+        stream = self.fixed or sys.stderr
+        if stream is not None:
+            stream.flush()
+
+    def isatty(self) -> bool:
+        stream = self.fixed or sys.stderr
+        return stream is not None and stream.isatty()
