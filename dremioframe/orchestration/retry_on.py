@@ -18,9 +18,7 @@ def wants_retry(retry_on: RetryOn, error: BaseException) -> tuple[bool, str]:
         >>> wants_retry((OSError, KeyError), KeyError("x"))
         (True, '')
     """
-    if isinstance(retry_on, type | tuple):
-        return isinstance(error, retry_on), ""
     try:
-        return bool(retry_on(error)), ""
-    except Exception as own:  # noqa: BLE001 - contract: a predicate that raises means no retry, noted
+        return (isinstance(error, retry_on) if isinstance(retry_on, type | tuple) else bool(retry_on(error))), ""
+    except BaseException as own:  # noqa: BLE001 - it runs where user code ran, and may do what user code may do
         return False, f"not retried: retry_on itself raised {type(own).__name__}: {own}"

@@ -18,7 +18,7 @@ from random import Random
 from typing import assert_never
 
 from ..attempt import LocalOutcome
-from ..errors import OrchestrationError, WorkerStartError
+from ..errors import OrchestrationError
 from ..interfaces import OutcomeStatus
 from ..machine.protocol import (
     AttemptCancelled,
@@ -93,6 +93,7 @@ class Coordinator:
         self._cancel_asked = False
         self._cancel_sent = False
         self._kill_sent = False
+        self._given_up = False
         self._logged_start = False
         self._eventful: set[int] = set()  # tasks of which there is more to tell than "ran, succeeded"
 
@@ -120,7 +121,7 @@ class Coordinator:
             self._perform(self._machine.start())
             try:
                 self._loop()
-            except (WorkerStartError, KeyboardInterrupt):
+            except BaseException:
                 self._give_up()
                 raise
             finally:
@@ -134,15 +135,18 @@ class Coordinator:
     def _loop(self) -> None:
         machine, session = self._machine, self._session
         while not machine.finished:
-            self._dispatch()
-            turn = session.wait(self._wait_limit_s())
-            self._take_in(turn)
-            self._check()
+            self._take_in_stops(session.now())  # before anything new starts
+            if not machine.finished:
+                self._dispatch()
+                self._take_in(session.wait(self._wait_limit_s()))
+                self._check()
 
     def _dispatch(self) -> None:
         """Hand ready attempts to the executor, as many as it has room for."""
+        if not self._machine.ready:
+            return  # not even asked for room: that would be taken as hunger
         room = self._session.room()
-        if room <= 0 or not self._machine.ready:
+        if room <= 0:
             return
         self._session.submit(self._machine.take(room))
         self._check()
@@ -172,7 +176,6 @@ class Coordinator:
             events.append(RetryDue(task, attempt, self._session.is_running(task, attempt)))
         if events:
             self._handle(events)
-        self._take_in_stops(now_s)
 
     def _take_in_ends(self, ended: Sequence[tuple[int, int, Outcome]]) -> None:
         succeeded: list[tuple[int, int]] = []
@@ -266,7 +269,8 @@ class Coordinator:
         for command in commands:
             match command:
                 case StopAttempt(task, attempt, reason):
-                    self._session.stop(task, attempt, reason)
+                    if not self._given_up:
+                        self._session.stop(task, attempt, reason)
                 case ScheduleRetry():
                     self._schedule_retry(command)
                 case FinishTask():
@@ -281,11 +285,17 @@ class Coordinator:
     def _schedule_retry(self, command: ScheduleRetry) -> None:
         self._eventful.add(command.task)
         self._timers.add(self._session.now() + command.delay_s, command.task, command.attempt)
-        outcome = self._data.outcomes[command.task]
-        if outcome is not None and outcome.failure is not None:
-            name = self._dag.names[command.task]
-            error = outcome.failure.to_error(task=name, attempt=command.attempt)
-            self._log.retry(name, error, command.delay_s)
+        failure = self._failure_of(command.task)
+        name = self._dag.names[command.task]
+        self._log.retry(name, failure.describe(name, command.attempt), command.delay_s)
+        failure.drop_frames()
+
+    def _failure_of(self, task: int) -> Failure:
+        outcome = self._data.outcomes[task]
+        assert outcome is not None  # an attempt has just failed
+        failure = outcome.failure
+        assert failure is not None
+        return failure
 
     def _finish_task(self, command: FinishTask) -> None:
         task, name = command.task, self._dag.names[command.task]
@@ -293,10 +303,9 @@ class Coordinator:
         if command.cause is not None:
             self._data.skip_causes[task] = command.cause
         if command.state is TaskState.FAILED:
-            outcome = self._data.outcomes[task]
-            failure = None if outcome is None else outcome.failure
-            error = None if failure is None else failure.to_error(task=name, attempt=self._machine.attempt(task))
-            self._log.failed(name, error, self._data.notes.get(task) or command.note)
+            failure = self._failure_of(task)
+            text = failure.describe(name, self._machine.attempt(task))
+            self._log.failed(name, text, self._data.notes.get(task) or command.note, failure.traceback_text)
         elif command.cause is SkipCause.UPSTREAM_FAILED:
             self._log.skipped_by_failure(name, self._culprit_of(task))
         elif command.cause is SkipCause.RAISED:
@@ -311,8 +320,9 @@ class Coordinator:
         return f"{self._dag.names[culprit]!r} {states[culprit]}"
 
     def _give_up(self) -> None:
-        """No worker can run anything: end the run without them."""
-        self._cancel_sent = True
+        """Something is wrong that is no attempt's fault: end the run on paper; closing the session ends the rest."""
+        self._given_up = self._cancel_sent = True
+        self._data.stop_cause = self._data.stop_cause or "it could not go on"
         self._handle([CancelRequested()])
         machine = self._machine
         under_way = [(task, machine.attempts[task]) for task, phase in enumerate(machine.phases) if phase in UNDER_WAY]

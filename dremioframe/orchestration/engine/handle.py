@@ -6,6 +6,7 @@ What lives here: the thread that drives the run, and its end when the interprete
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from weakref import WeakSet
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from .launch import Launch
 
 _active: WeakSet[RunHandle] = WeakSet()
-_at_exit = threading.Lock()
-_registered = False
+os.register_at_fork(after_in_child=_active.clear)  # what drives them is not in the child
 
 
 class RunHandle:
@@ -43,8 +43,17 @@ class RunHandle:
         self._done = threading.Event()
         # A daemon: the interpreter joins other threads before it lets anybody cancel what they do.
         self._thread = threading.Thread(target=self._drive, name="dremioframe-run", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread to be had, or the interpreter is ending
+            launch.abandon()
+            ended(launch.run)
+            raise
         _cancel_at_exit(self)
-        self._thread.start()
+
+    def __repr__(self) -> str:
+        state = "ended" if self.done else "running"
+        return f"<run of pipeline {self._launch.run.pipeline_name!r}: {state}>"
 
     def _drive(self) -> None:
         try:
@@ -92,12 +101,10 @@ class RunHandle:
 
 
 def _cancel_at_exit(handle: RunHandle) -> None:
-    global _registered  # noqa: PLW0603 - one hook for the process, however many handles there are
-    with _at_exit:
-        _active.add(handle)
-        if not _registered:
-            _registered = True
-            atexit.register(_cancel_all)
+    _active.add(handle)
+    # Last in, first out: registered anew each time, it comes before the end of any pool that the run may use.
+    atexit.unregister(_cancel_all)
+    atexit.register(_cancel_all)
 
 
 def _cancel_all() -> None:

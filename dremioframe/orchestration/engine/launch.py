@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from ..machine.states import TaskState
     from ..task import Task
 
-EXECUTORS = ("inline", "thread", "process")
-
-
 class RunOptions:
     """What ``run`` and ``start`` take, checked.
 
@@ -52,31 +49,13 @@ class RunOptions:
         timeout: float | None,
         keep_results: str,
     ) -> None:
-        self.context = _checked_context(context)
-        self.executor = _checked_executor(executor)
+        self.context = options.run_context(context)
+        self.executor = options.executor(executor)
         self.max_workers = options.at_least_one("max_workers", max_workers)
         self.timeout_s = options.run_timeout(timeout)
         if keep_results not in KEEP_RESULTS:
             raise DefinitionError(f"keep_results must be one of {', '.join(KEEP_RESULTS)}, not {keep_results!r}")
         self.keep_results = keep_results
-
-
-def _checked_context(context: Mapping[str, object] | None) -> dict[str, object]:
-    values = dict(context or {})
-    for name in values:
-        if not isinstance(name, str):
-            raise DefinitionError(f"names of the run's context values must be text, not {name!r}")
-    return values
-
-
-def _checked_executor(executor: object) -> str | Executor:
-    if isinstance(executor, str):
-        if executor in EXECUTORS:
-            return executor
-        raise DefinitionError(f"unknown executor {executor!r}; there are: {', '.join(EXECUTORS)}")
-    if callable(getattr(executor, "open", None)) and not isinstance(executor, type):
-        return executor  # type: ignore[return-value]
-    raise DefinitionError(f"executor must be a name or an executor, not {executor!r}")
 
 
 def make_executor(name: str, max_workers: int | None) -> Executor:
@@ -178,9 +157,15 @@ class Launch:
             task._last_run = self._live  # noqa: SLF001 - the one thing of a run that a task knows
         try:
             with self._interrupts:
-                self.coordinator.run()
+                try:
+                    self.coordinator.run()
+                finally:
+                    self.abandon()
         finally:
-            self._live.end()
-            if self._owned:
-                self._executor.close()
-        self._interrupts.deliver_again()
+            self._interrupts.deliver_again()
+
+    def abandon(self) -> None:
+        """Give up what belongs to this run alone: it is over, or will not begin."""
+        self._live.end()
+        if self._owned:
+            self._executor.close()

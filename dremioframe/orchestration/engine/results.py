@@ -62,6 +62,10 @@ class Results:
             raise KeyError(f"the context has no {name!r}: that task is not upstream of {self._dag.names[task]!r}")
         state = self._seen_state(task, upstream)
         outcome = self._data.outcomes[upstream]
+        if upstream in self._data.released:
+            raise KeyError(
+                f"the context has no value of {name!r}: it was released (see keep_results) after this task ended"
+            )
         if state is not TaskState.SUCCESS or outcome is None:
             raise KeyError(f"the context has no value of {name!r}: {_WHY[state]}")
         return outcome
@@ -99,5 +103,5 @@ _WHY = {
     TaskState.FAILED: "that task failed",
     TaskState.SKIPPED: "that task was skipped",
     TaskState.CANCELLED: "that task was cancelled",
-    TaskState.SUCCESS: "its value was released",
+    TaskState.SUCCESS: "it has none",
 }

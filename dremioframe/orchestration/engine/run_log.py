@@ -16,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TextIO
 
-    from ..errors import OrchestrationError
     from ..run_data import RunData
 
 
@@ -42,12 +41,11 @@ class RunLog:
         text = "pipeline {!r}: {}; nothing new starts, running tasks get their grace period"
         self._say("WARNING", text, self._data.pipeline_name, why)
 
-    def retry(self, task: str, error: OrchestrationError, delay_s: float) -> None:
+    def retry(self, task: str, error: str, delay_s: float) -> None:
         self._say("WARNING", "{}; next attempt in {:.2f} s", error, delay_s, task=task)
 
-    def failed(self, task: str, error: OrchestrationError | None, note: str) -> None:
-        where = getattr(error, "traceback_text", "") or getattr(error, "stack", "")
-        text = "; ".join(filter(None, (str(error or ""), note))) + ("\n" + where.rstrip() if where else "")
+    def failed(self, task: str, error: str, note: str, where: str) -> None:
+        text = f"{error}; {note}\n{where.rstrip()}".rstrip("\n; ")
         self._say("ERROR", "task {!r} FAILED: {}", task, text, task=task)
 
     def skipped_by_failure(self, task: str, culprit: str) -> None:

@@ -86,8 +86,10 @@ class InlineSession:
     def _run(self, task: int, attempt: int) -> Outcome:
         limit_s = self._plan.tasks[task].timeout
         self._in_user_code = True
-        outcome = run_here(self._plan, self._inputs, task, attempt)
-        self._in_user_code = False
+        try:
+            outcome = run_here(self._plan, self._inputs, task, attempt)
+        finally:
+            self._in_user_code = False
         if self._interrupted:
             return LocalOutcome(OutcomeStatus.CANCELLED, failure=outcome.failure, stats=outcome.stats)
         stats = outcome.stats
@@ -111,9 +113,6 @@ class InlineSession:
 
     def is_running(self, task: int, attempt: int) -> bool:
         return False
-
-    def started_at(self, task: int, attempt: int) -> float | None:
-        return None
 
     def close(self) -> list[str]:
         return []

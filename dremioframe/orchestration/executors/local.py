@@ -7,6 +7,7 @@ may not: threads, waiting, signals.
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from ..attempt import Job, LocalOutcome, run_user_code
@@ -84,7 +85,8 @@ def _peak_memory_bytes() -> int | None:
         from resource import RUSAGE_SELF, getrusage
     except ImportError:  # Windows has no such module
         return None
-    return getrusage(RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return getrusage(RUSAGE_SELF).ru_maxrss * unit
 
 
 def timed_out(

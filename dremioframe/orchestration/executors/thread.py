@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 
 from .. import options
 from ..attempt import LocalOutcome
-from ..errors import RunCancelledError
+from ..errors import OrchestrationError, RunCancelledError
 from ..interfaces import OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
@@ -67,9 +67,12 @@ class ThreadExecutor:
 
 
 class _Running:
-    """One attempt that was submitted and has not been reported."""
+    """One attempt that was submitted and has not been reported.
 
-    __slots__ = ("attempt", "give_up_s", "overdue_said", "started_s", "task", "thread")
+    ``claims`` has one item. Who pops it, the thread that begins the attempt or the owner that takes it back, has it.
+    """
+
+    __slots__ = ("attempt", "claims", "give_up_s", "overdue_said", "started_s", "task", "thread")
 
     def __init__(self, task: int, attempt: int) -> None:
         self.task = task
@@ -78,6 +81,14 @@ class _Running:
         self.started_s: float | None = None
         self.overdue_said = False
         self.give_up_s: float | None = None
+        self.claims = [True]
+
+    def claim(self) -> bool:
+        """Whether the attempt is the caller's to begin, or to take back."""
+        try:
+            return self.claims.pop()
+        except IndexError:
+            return False
 
 
 class ThreadSession:
@@ -93,6 +104,7 @@ class ThreadSession:
         self._running: dict[tuple[int, int], _Running] = {}
         self._abandoned: dict[tuple[int, int], _Running] = {}
         self._ended: list[tuple[int, int, Outcome]] = []
+        self._returned: list[tuple[int, int]] = []
         self._threads = 0  # that serve a slot
         self._started = 0  # ever; one that lost its slot may not know it yet
         self._times_limited = any(task.timeout is not None for task in plan.tasks)
@@ -118,18 +130,19 @@ class ThreadSession:
     def _serve(self) -> None:
         """Life of one thread: attempts until there are no more, or until its slot was given to another."""
         while (running := self._jobs.get()) is not None:
+            if not running.claim():
+                continue
             running.thread = threading.current_thread()
             running.started_s = time.monotonic()
             if self._plan.tasks[running.task].timeout is not None:
                 self._done.put(None)  # the owner may be waiting without a limit: it has a deadline now
-            outcome = run_here(self._plan, self._inputs, running.task, running.attempt)
-            self._done.put((running, outcome))
+            self._done.put((running, self._run(running)))
             if (running.task, running.attempt) in self._abandoned:
                 return
 
     def stop(self, task: int, attempt: int, reason: int) -> None:
         running = self._running.get((task, attempt))
-        if running is None:
+        if running is None or self._take_back(running):
             return
         if reason == StopReason.TIMEOUT:
             stack = _stack_of(running.thread)
@@ -140,7 +153,24 @@ class ThreadSession:
 
     def kill(self) -> None:
         for running in list(self._running.values()):
-            self._abandon(running, self._cancelled(running))
+            if not self._take_back(running):
+                self._abandon(running, self._cancelled(running))
+
+    def _take_back(self, running: _Running) -> bool:
+        """Take an attempt back that no thread has begun."""
+        if not running.claim():
+            return False
+        key = (running.task, running.attempt)
+        del self._running[key]
+        self._returned.append(key)
+        return True
+
+    def _run(self, running: _Running) -> Outcome:
+        try:
+            return run_here(self._plan, self._inputs, running.task, running.attempt)
+        except BaseException as error:  # noqa: BLE001 - a bug of ours: without an outcome the run would wait for ever
+            own = OrchestrationError(f"internal error around task code: {type(error).__name__}: {error}")
+            return LocalOutcome(OutcomeStatus.FAILED, failure=Failure.own(own))
 
     def _abandon(self, running: _Running, outcome: Outcome) -> None:
         """Report the attempt as over although its thread goes on; another thread takes its slot."""
@@ -156,12 +186,13 @@ class ThreadSession:
         return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(error), abandoned=True)
 
     def wait(self, timeout_s: float | None) -> Turn:
-        if not self._ended:
+        if not self._ended and not self._returned:
             self._receive(self._limit(timeout_s))
         overdue = self._find_overdue() if self._times_limited else []
         self._give_up_late()
         ended, self._ended = self._ended, []
-        return Turn(ended, [], overdue)
+        returned, self._returned = self._returned, []
+        return Turn(ended, returned, overdue)
 
     def _limit(self, timeout_s: float | None) -> float | None:
         """The caller's limit, or the next moment when a running attempt needs attention."""
@@ -222,10 +253,6 @@ class ThreadSession:
     def _still_busy(self, running: _Running) -> bool:
         self._receive(0.0)  # its late end may lie in the queue
         return (running.task, running.attempt) in self._abandoned
-
-    def started_at(self, task: int, attempt: int) -> float | None:
-        running = self._running.get((task, attempt))
-        return None if running is None else running.started_s
 
     def close(self) -> list[str]:
         self._receive(0.0)

@@ -103,7 +103,7 @@ class Failure:
     @classmethod
     def own(cls, error: OrchestrationError) -> Failure:
         """The engine's own error, delivered as it is."""
-        return cls("own", type(error).__qualname__, str(error), error=error)
+        return cls("own", type(error).__qualname__, str(error), getattr(error, "stack", ""), error=error)
 
     @classmethod
     def payload(cls, stage: str, path: str, reason: str, *, note: str = "") -> Failure:
@@ -111,6 +111,22 @@ class Failure:
         return cls("payload", "PayloadError", cut(reason), stage=stage, path=path, note=note)
 
     # --- its way back -------------------------------------------------------------------------------------------------
+
+    def describe(self, task: str, attempt: int | None) -> str:
+        """What the error of :meth:`to_error` says, without making it: nothing of the user's is unpickled."""
+        if self.kind == "own":
+            return self.message
+        if self.kind == "payload":
+            return str(self._payload_error(task, attempt))
+        said = f"{self.error_type}: {self.message}" if self.message else self.error_type
+        return f"task {task!r}, attempt {attempt}: {said}"
+
+    def drop_frames(self) -> None:
+        """Let go of what the frames of a live exception hold: another attempt follows, and nobody will look at them."""
+        if self._error is not None:
+            from traceback import clear_frames
+
+            clear_frames(self._error.__traceback__)
 
     def to_error(self, task: str, attempt: int | None) -> OrchestrationError:
         """The exception to report, naming task and attempt. Each call of a failure that travelled gives a fresh one."""
@@ -138,10 +154,12 @@ class Failure:
         return error if isinstance(error, OrchestrationError) else None
 
     def _task_error(self, task: str, attempt: int | None) -> TaskError:
-        said = f"{self.error_type}: {self.message}" if self.message else self.error_type
-        text = f"task {task!r}, attempt {attempt}: {said}"
         error = TaskError(
-            text, task=task, attempt=attempt, error_type=self.error_type, traceback_text=self.traceback_text
+            self.describe(task, attempt),
+            task=task,
+            attempt=attempt,
+            error_type=self.error_type,
+            traceback_text=self.traceback_text,
         )
         error.__cause__ = self._original()
         if error.__cause__ is None:

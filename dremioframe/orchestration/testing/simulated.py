@@ -10,11 +10,12 @@ What lives here: virtual time and simulated workers. What may not: knowledge of 
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from itertools import count
 from random import Random
 
 from .. import options
 from ..attempt import LocalOutcome, judge
-from ..errors import RunCancelledError, TaskTimeoutError, WorkerLostError
+from ..errors import DefinitionError, RunCancelledError, TaskTimeoutError, WorkerLostError
 from ..executors.local import run_here
 from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
@@ -24,6 +25,7 @@ from .behaviour import FOREVER, Behaviour, call
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from ..interfaces import Inputs, Outcome, Plan
 
@@ -55,6 +57,7 @@ class SimulatedExecutor:
     ) -> None:
         self.workers = options.at_least_one("workers", workers) or 1
         self.now_s = 0.0
+        self._numbers = count()
         self.trace: list[tuple[float, str, str, int]] = []
         self._script: Script = {} if script is None else script
         self.random = Random(seed)
@@ -63,10 +66,16 @@ class SimulatedExecutor:
 
     def at(self, when_s: float, action: Callable[[], object]) -> None:
         """Call ``action`` when the virtual clock reaches ``when_s``, e.g. to cancel the run."""
-        heappush(self.appointments, (when_s, len(self.appointments), action))
+        heappush(self.appointments, (when_s, next(self._numbers), action))
 
     def open(self, plan: Plan, inputs: Inputs) -> SimulatedSession:
-        """Begin one run; see :class:`~..interfaces.Executor`."""
+        """Begin one run; see :class:`~..interfaces.Executor`.
+
+        Raises:
+            DefinitionError: The script names a task that the pipeline does not have, or says no behaviour for one.
+        """
+        if not callable(self._script):
+            _check_script(self._script, plan)
         return SimulatedSession(self, plan, inputs)
 
     def close(self) -> None:
@@ -80,6 +89,19 @@ class SimulatedExecutor:
         if isinstance(scripted, Behaviour):
             return scripted
         return scripted[min(dispatch, len(scripted)) - 1]
+
+
+def _check_script(script: Mapping[str, Behaviour | Sequence[Behaviour]], plan: Plan) -> None:
+    for name, scripted in script.items():
+        if name not in plan.dag.index:
+            raise DefinitionError(
+                f"the script names task {name!r}, which pipeline {plan.pipeline_name!r} does not have"
+            )
+        behaviours: Any = (scripted,) if isinstance(scripted, Behaviour) else scripted
+        if not isinstance(behaviours, list | tuple) or not all(isinstance(each, Behaviour) for each in behaviours):
+            raise DefinitionError(
+                f"the script of task {name!r} must be a behaviour or a list of them, not {scripted!r}"
+            )
 
 
 class _Running:
@@ -214,10 +236,6 @@ class SimulatedSession:
 
     def is_running(self, task: int, attempt: int) -> bool:
         return False
-
-    def started_at(self, task: int, attempt: int) -> float | None:
-        running = self._running.get((task, attempt))
-        return None if running is None else running.started_s
 
     def close(self) -> list[str]:
         self._running.clear()

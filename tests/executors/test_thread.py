@@ -1,0 +1,70 @@
+"""What is peculiar to threads: they cannot be stopped, and share everything."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dremioframe.orchestration import Pipeline, Task, ThreadExecutor
+
+
+def pipeline_of(*tasks):
+    pipeline = Pipeline("p")
+    for each in tasks:
+        pipeline.add_task(each)
+    return pipeline
+
+
+@pytest.mark.parametrize("executor", ["inline", "thread", "process"])
+def test_a_predicate_may_do_anything(executor):
+    class Odd(type):
+        def __instancecheck__(cls, instance):
+            raise SystemExit
+
+    class Hostile(Exception, metaclass=Odd):
+        pass
+
+    def quits(error):
+        raise SystemExit("from the predicate")
+
+    def fails():
+        raise ValueError("x")
+
+    tasks = [Task("a", fails, retries=3, retry_on=quits), Task("b", fails, retries=3, retry_on=Hostile)]
+    run = pipeline_of(*tasks, Task("c", lambda: 1)).run(executor=executor)
+    assert run["c"] == 1
+    for name in ("a", "b"):
+        assert len(run.tasks[name].attempts) == 1
+        assert "retry_on itself raised SystemExit" in run.explain(name)
+
+
+def test_a_stopped_run_leaves_its_threads_behind_and_names_them():
+    release = threading.Event()
+    stuck = Task("stuck", release.wait)
+    waiting = Task("waiting", lambda: 1)
+    executor = ThreadExecutor(max_workers=1, kill_grace_s=0.05)
+    run = pipeline_of(stuck, waiting).run(executor=executor, timeout=0.1)
+    assert (run.status, stuck.status, waiting.status) == ("CANCELLED", "CANCELLED", "CANCELLED")
+    release.set()
+
+
+def test_a_late_thread_does_not_see_released_values():
+    seen = []
+    timed_out = threading.Event()
+
+    def reader(context):
+        timed_out.wait(30)
+        try:
+            context["source"]
+        except KeyError as error:
+            seen.append(str(error))
+        finished.set()
+
+    finished = threading.Event()
+    source, late = Task("source", lambda: [1]), Task("late", reader, timeout=0.05)
+    source.set_downstream(late)
+    pipeline_of(source, late).run(executor="thread", keep_results="none")
+    timed_out.set()
+    assert finished.wait(30)
+    assert "released" in seen[0]
