@@ -37,14 +37,14 @@ _EXTERNAL = 1
 class Request:
     """Kinds of requests, each followed by its key."""
 
-    CODE = b"C"  # digest -> what pack_job made
+    CODE = b"C"  # digest -> code of an attempt.Job, made by payload.references.pack_code
     TOKEN = b"T"  # token -> code of one function or class
     RUN = b"R"  # digest -> RunFacts
     PARTS = b"P"  # (nothing) -> the variable parts of this call
     VALUE = b"V"  # name -> PRESENT + payload | the payload's own mapping | ABSENT + reason | UNSENDABLE + failure
     LONG_VALUE = b"L"  # digest of a name of more than NAME_LIMIT bytes -> as VALUE
     STATES = b"S"  # (nothing) -> [(name, state), ...]
-    FAILURES = b"F"  # (nothing) -> [(name, failure bytes), ...]
+    FAILURES = b"F"  # (nothing) -> [(name, attempt, failure bytes), ...]
 
 
 PRESENT = b"\x00"

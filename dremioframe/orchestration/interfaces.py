@@ -8,8 +8,9 @@ One run, seen from here::
     session = executor.open(plan, inputs)    -> ready to take attempts
     session.submit([(task, attempt), ...])   -> as many as room() said
     turn = session.wait(timeout_s)           -> what ended, what never started, what is overdue
-    session.stop(task, attempt)              -> ... reported as ended once the attempt is really over
-    session.close(kill=...)                  -> nothing of this run stays
+    session.stop(task, attempt, reason)      -> ... reported as ended once the attempt is really over
+    session.kill()                           -> the same for all of them, at once and without grace
+    session.close()                          -> nothing of this run stays; says whose code still runs
 
 Tasks are named by their dense index in ``plan.dag`` and attempts by their number (1 is the first), everywhere.
 """
@@ -200,9 +201,6 @@ class Session(Protocol):
 
     def is_running(self, task: int, attempt: int) -> bool:
         """Whether code of this (abandoned) attempt still runs."""
-
-    def started_at(self, task: int, attempt: int) -> float | None:
-        """When the attempt began to run, on this session's clock; None while it waits."""
 
     def close(self) -> list[str]:
         """Give everything back. Returns the names of tasks whose code still runs (abandoned threads)."""

@@ -14,17 +14,19 @@ from . import mermaid
 from .errors import OrchestrationError, PayloadError, RunCancelledError, RunFailedError
 from .interfaces import OutcomeStatus
 from .machine.states import RunState, TaskState
-from .payload.codec import DecodeError
-from .run_data import RunData
+from .payload import references
+from .payload.codec import DecodeError, EncodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
+    from os import PathLike
     from typing import Any
 
     from .interfaces import Outcome
     from .machine.states import SkipCause
+    from .run_data import RunData
 
 _ATTEMPT_STATUS = {
     OutcomeStatus.SUCCESS: "SUCCESS",
@@ -53,6 +55,11 @@ class AttemptRecord(NamedTuple):
         bytes_in: Size of the inputs that came with the attempt, encoded.
         bytes_out: Size of the result, encoded; 0 where nothing was encoded.
         error: What went wrong, or None.
+
+    Example::
+
+        for attempt in run.tasks["load"].attempts:
+            print(attempt.number, attempt.status, attempt.worker_pid, attempt.wall_s)
     """
 
     number: int
@@ -77,11 +84,17 @@ class TaskRun(NamedTuple):
         attempts: All attempts that started, in order.
         error: What went wrong in the last attempt, or None.
         skip_cause: Why it was skipped, or None.
+
+    Example::
+
+        load = run.tasks["load"]
+        if load.status == "FAILED":
+            print(f"{load.name} failed {len(load.attempts)} times, at last by {load.error}")
     """
 
     name: str
     status: TaskState
-    attempts: tuple[AttemptRecord, ...]
+    attempts: list[AttemptRecord]
     error: OrchestrationError | None
     skip_cause: SkipCause | None
 
@@ -90,7 +103,7 @@ class PipelineRun(Mapping[str, object]):
     """What a run did: a mapping from task name to return value of each task that succeeded.
 
     A value is unpickled when it is first read; reading it again gives the same object, also after the worker pool is
-    closed. A run can be pickled; it then carries all its values.
+    closed. A run can be pickled; it then carries all its values, lambdas and local classes among them by value.
 
     Attributes:
         run_id: Unique text.
@@ -203,9 +216,13 @@ class PipelineRun(Mapping[str, object]):
 
         Raises:
             KeyError: The pipeline has no such task.
+
+        Example::
+
+            run.task_run("load").attempts[-1].wall_s     # the same as run.tasks["load"]...
         """
         data, task = self._data, self._index_of(name)
-        attempts = tuple(self._attempt(task, number) for number in range(1, self._attempt_count(task) + 1))
+        attempts = [self._attempt(task, number) for number in range(1, self._attempt_count(task) + 1)]
         return TaskRun(name, data.states[task], attempts, self._error(task), data.skip_causes.get(task))
 
     def _attempt_count(self, task: int) -> int:
@@ -233,12 +250,23 @@ class PipelineRun(Mapping[str, object]):
 
     def _attempt_error(self, task: int, number: int) -> OrchestrationError | None:
         outcome = self._outcome(task, number)
-        if outcome.failure is None or outcome.status in (OutcomeStatus.SKIPPED, OutcomeStatus.CANCELLED):
+        failure = None if self._ended_as_wanted(task, outcome) else outcome.failure
+        if failure is None:
             return None
         key = (task, number)
         if key not in self._errors:
-            self._errors[key] = outcome.failure.to_error(task=self._data.dag.names[task], attempt=number)
+            self._errors[key] = failure.to_error(task=self._data.dag.names[task], attempt=number)
         return self._errors[key]
+
+    def _ended_as_wanted(self, task: int, outcome: Outcome) -> bool:
+        """Whether the attempt only did what it was told: it skipped its task, or was stopped with the run.
+
+        The task's state decides. Task code that raises TaskCancelled of its own accord has failed.
+        """
+        state, status = self._data.states[task], outcome.status
+        return (state is TaskState.SKIPPED and status == OutcomeStatus.SKIPPED) or (
+            state is TaskState.CANCELLED and status == OutcomeStatus.CANCELLED
+        )
 
     def raise_for_failure(self) -> None:
         """Raise if the run did not succeed.
@@ -246,6 +274,13 @@ class PipelineRun(Mapping[str, object]):
         Raises:
             RunFailedError: A task failed; holds all errors in order of declaration.
             RunCancelledError: The run was stopped.
+
+        Example::
+
+            try:
+                pipeline.run().raise_for_failure()
+            except* TaskTimeoutError as slow:
+                page_someone(slow.exceptions)
         """
         if self.status is RunState.CANCELLED:
             cancelled = sum(1 for _ in self._tasks_in(TaskState.CANCELLED))
@@ -287,29 +322,38 @@ class PipelineRun(Mapping[str, object]):
             lines.append(f"  the run was stopped: {data.stop_cause}")
         return "\n".join(lines)
 
-    def visualize(self, path: str | None = None) -> str:
-        """The graph as Mermaid text, nodes coloured by state; also written to ``path`` if given."""
+    def visualize(self, path: str | PathLike[str] | None = None) -> str:
+        """The graph as Mermaid text, nodes coloured by state; also written to ``path`` if given.
+
+        Raises:
+            OSError: The file cannot be written.
+
+        Example::
+
+            run.visualize(Path("etl.mermaid"))
+        """
         return mermaid.save(mermaid.render(self._data.dag, self._data.states), path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._plain_data(), dict(self))
+        return _restore, (self._data, self._packed_values())
 
-    def _plain_data(self) -> dict[str, Any]:
-        data = self._data
-        plain = {name: getattr(data, name) for name in RunData.__slots__}
-        every = range(len(data.dag.names))
-        plain["outcomes"] = [
-            None if data.outcomes[i] is None else self._plain(i, self._attempt_count(i)) for i in every
-        ]
-        plain["earlier"] = {
-            task: [self._plain(task, number) for number in range(1, len(earlier) + 1)]
-            for task, earlier in data.earlier.items()
-        }
-        return plain
+    def _packed_values(self) -> bytes:
+        """All values as one blob, so that what they share they share afterwards; by value what pickle has no name for.
 
-    def _plain(self, task: int, number: int) -> _PlainOutcome:
-        outcome = self._outcome(task, number)
-        return _PlainOutcome(outcome.status, outcome.stats, outcome.failure)
+        Raises:
+            PayloadError: A value cannot be read, or not be pickled.
+        """
+        values = dict(self)
+        try:
+            return references.pack_code(values)
+        except EncodeError as error:
+            whole = error
+        for name, value in values.items():
+            try:
+                references.pack_code(value)
+            except EncodeError as error:
+                raise _unpicklable(f"the result of task {name!r}", f"result{error.path}", error, name) from error
+        raise _unpicklable("the results", whole.path, whole) from whole
 
 
 class _TaskRuns(Mapping[str, TaskRun]):
@@ -332,25 +376,10 @@ class _TaskRuns(Mapping[str, TaskRun]):
         return f"{{{', '.join(f'{name!r}: {self[name].status}' for name in self)}}}"
 
 
-class _PlainOutcome(NamedTuple):
-    """An outcome of a pickled run: its value, if any, is already in the run."""
-
-    status: int
-    stats: Any
-    failure: Any
-    retryable: bool = False
-    retry_delay_s: float | None = None
-    abandoned: bool = False
-
-    def load(self) -> object:
-        raise DecodeError("the value was not pickled with the run")
-
-    def release(self) -> None:
-        """Nothing is held."""
+def _unpicklable(what: str, path: str, error: EncodeError, task: str | None = None) -> PayloadError:
+    text = f"the run cannot be pickled: {what} cannot be: {error.reason} at {path}"
+    return PayloadError(text, task=task, stage="result_pickle", path=path)
 
 
-def _restore(plain: dict[str, Any], values: dict[str, object]) -> PipelineRun:
-    data = RunData(plain["run_id"], plain["pipeline_name"], plain["dag"], plain["started_at"])
-    for name, value in plain.items():
-        setattr(data, name, value)
-    return PipelineRun(data, values)
+def _restore(data: RunData, values: bytes) -> PipelineRun:
+    return PipelineRun(data, references.load_code(values))

@@ -5,16 +5,21 @@ What lives here: where the engine puts what happened. What may not: how it is to
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .machine.states import RunState, TaskState
+from .payload.codec import DecodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from typing import Any
 
     from .dag.dag import Dag
-    from .interfaces import Outcome
+    from .interfaces import AttemptStats, Outcome
     from .machine.states import SkipCause
+    from .payload.failure import Failure
 
 
 class RunData:
@@ -66,3 +71,30 @@ class RunData:
         self.notes: dict[int, str] = {}
         self.stories: dict[int, list[str]] = {}
         self.released: set[int] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: getattr(self, name) for name in self.__slots__}
+        state["outcomes"] = [outcome and _plain(outcome) for outcome in self.outcomes]
+        state["earlier"] = {task: [_plain(outcome) for outcome in earlier] for task, earlier in self.earlier.items()}
+        return RunData, (self.run_id, self.pipeline_name, self.dag, self.started_at), (None, state)
+
+
+class _PlainOutcome(NamedTuple):
+    """An outcome in a pickled run: its value, if any, is with the run."""
+
+    status: int
+    stats: AttemptStats | None
+    failure: Failure | None
+    retryable: bool = False
+    retry_delay_s: float | None = None
+    abandoned: bool = False
+
+    def load(self) -> object:
+        raise DecodeError("the value was not pickled with the run")
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def _plain(outcome: Outcome) -> _PlainOutcome:
+    return _PlainOutcome(outcome.status, outcome.stats, outcome.failure)

@@ -15,10 +15,11 @@ import sys
 from . import calls
 from .attempt import Job, run_user_code
 from .context import Context
-from .errors import PayloadError, TaskCancelled
+from .errors import NestedRunError, OrchestrationError, PayloadError, TaskCancelled
 from .interfaces import OutcomeStatus
 from .payload import codec, references
 from .payload.failure import Failure
+from .pool.ports import RequestFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .calls import CallHead, RunFacts
-    from .errors import OrchestrationError
-    from .pool.worker import Call, Ports
+    from .pool.ports import Call, Ports
 
 #: Code objects kept per worker; beyond it the oldest go and are fetched again when named again.
 _JOBS_KEPT = 256
@@ -58,27 +58,29 @@ class AttemptRunner:
         """Run one call; returns the outcome's status and the parts of its body."""
         head = calls.read_head(call.body)
         try:
-            return self._attempt(head, call.body[calls.HEAD_SIZE :])
+            return self._attempt(head, call.id, call.body[calls.HEAD_SIZE :])
         except PayloadError as error:
             return _pack_failure(OutcomeStatus.FAILED, Failure.payload(error.stage, error.path, error.args[0]))
+        except NestedRunError as error:  # from a module that runs a pipeline when it is imported
+            return _pack_failure(OutcomeStatus.FAILED, Failure.capture(error))
 
-    def _attempt(self, head: CallHead, parts: Any) -> tuple[int, Sequence[Any]]:
+    def _attempt(self, head: CallHead, call_id: int, parts: Any) -> tuple[int, Sequence[Any]]:
         ports = self._ports
         if head.run != self._run:
-            self._enter_run(head.run)
+            self._enter_run(head.run, call_id)
         if head.parts_are_external:
-            parts = ports.request(calls.Request.PARTS)
+            parts = self._fetch(calls.Request.PARTS, call_id, "args_unpickle", "args")
         inputs_at = head.args_length + head.name_length
         name = str(parts[head.args_length : inputs_at], "utf-8", "surrogatepass")
         ports.phase(Phase.CODE)
-        job = self._jobs.get(head.code) or self._load_job(head.code)
+        job = self._jobs.get(head.code) or self._load_job(head.code, call_id)
         ports.phase(Phase.INPUTS)
         args, kwargs = _NO_ARGUMENTS
         if head.args_length:
             args, kwargs = _decode(parts[: head.args_length], "args_unpickle", private=head.parts_are_external)
         context = None
         if job.takes_context:
-            context = self._context(head, name, parts[inputs_at:])
+            context = self._context(head, call_id, name, parts[inputs_at:])
         ports.on_stop = job.on_kill
         ports.phase(Phase.RUNNING)
         ended = run_user_code(job, name, args, kwargs, context)
@@ -89,25 +91,28 @@ class AttemptRunner:
             return _pack_failure(ended.status, failure, ended.retryable, ended.retry_delay_s)
         return self._pack_result(ended.value)
 
-    def _enter_run(self, run: bytes) -> None:
+    def _fetch(self, request: bytes, call_id: int, stage: str, path: str) -> Any:
+        """Ask on behalf of the running call; a refusal fails its attempt, not the worker."""
+        try:
+            return self._ports.request(request, call_id)
+        except (RequestFailed, OSError) as error:
+            raise PayloadError(f"it could not be fetched: {_reason(error)}", stage=stage, path=path) from error
+
+    def _enter_run(self, run: bytes, call_id: int) -> None:
         """Become a worker of another run: its paths, directory and environment."""
-        facts: RunFacts = calls.RunFacts._make(
-            codec.decode(self._ports.request(calls.Request.RUN + run), private=False)
-        )
-        sys.path[:] = facts.sys_path
-        if facts.cwd is not None:
-            os.chdir(facts.cwd)
-        _set_environment(facts.environ)
+        answer = self._fetch(calls.Request.RUN + run, call_id, "code_unpickle", "run")
+        facts: RunFacts = calls.RunFacts._make(_decode(answer, "code_unpickle", private=False, path="run"))
+        _settle_in(facts)
         references.begin_run()
         self._jobs.clear()  # the same code may be wanted afresh: globals and class attributes as they are now
         self._facts, self._run = facts, run
         self._ports.rebase()
 
-    def _load_job(self, digest: bytes) -> Job:
-        blob = self._ports.request(calls.Request.CODE + digest)
+    def _load_job(self, digest: bytes, call_id: int) -> Job:
+        blob = self._fetch(calls.Request.CODE + digest, call_id, "code_unpickle", "action")
         try:
             job = Job._make(references.load_code(blob))
-        except TaskCancelled:
+        except (TaskCancelled, NestedRunError):
             raise
         except BaseException as error:
             raise PayloadError(_reason(error), stage="code_unpickle", path="action") from error
@@ -116,8 +121,8 @@ class AttemptRunner:
         self._jobs[digest] = job
         return job
 
-    def _context(self, head: CallHead, name: str, table: Any) -> Context:
-        source = _FetchingSource(self._ports, self._facts.run_names, table, name, head.attempt)
+    def _context(self, head: CallHead, call_id: int, name: str, table: Any) -> Context:
+        source = _FetchingSource(self._ports, call_id, self._facts.run_names, table, name, head.attempt)
         return Context(
             source,
             run_id=self._facts.run_id,
@@ -136,13 +141,21 @@ class AttemptRunner:
 
 
 class _FetchingSource:
-    """A context's values: inline ones from the call, all others asked for."""
+    """A context's values: inline ones from the call, all others asked for.
 
-    def __init__(self, ports: Ports, run_names: tuple[str, ...], table: Any, task: str, attempt: int) -> None:
+    Always on behalf of the call it was made for. Task code may keep a context, in a global or in a thread that outlives
+    the task, until this worker runs something else, for which the coordinator would answer otherwise.
+    """
+
+    def __init__(
+        self, ports: Ports, call_id: int, run_names: tuple[str, ...], table: Any, task: str, attempt: int
+    ) -> None:
         self._ports = ports
+        self._call_id = call_id
         self._run_names = run_names
         self._table = table
         self._inline: dict[str, Any] | None = None
+        self._states: Mapping[str, str] | None = None
         self._task = task
         self._attempt = attempt
 
@@ -155,7 +168,7 @@ class _FetchingSource:
         payload = self._inline.pop(name, None)
         if payload is not None:
             return _decode(payload, "context_unpickle", private=False, path=name)
-        answer = self._ports.request(_value_request(name))
+        answer = self._ask(_value_request(name), path=name)
         if not isinstance(answer, bytes):
             return _decode(answer, "context_unpickle", private=True, path=name)
         kind, body = answer[:1], memoryview(answer)[1:]
@@ -166,12 +179,29 @@ class _FetchingSource:
         return _decode(body, "context_unpickle", private=False, path=name)
 
     def upstream(self) -> Mapping[str, str]:
-        states: Any = codec.decode(self._ports.request(calls.Request.STATES), private=False)
-        return dict(states)
+        if self._states is None:  # frozen at dispatch: asked for once
+            states: Any = codec.decode(self._ask(calls.Request.STATES), private=False)
+            self._states = dict(states)
+        return dict(self._states)
 
     def errors(self) -> Mapping[str, OrchestrationError]:
-        failures: Any = codec.decode(self._ports.request(calls.Request.FAILURES), private=False)
+        failures: Any = codec.decode(self._ask(calls.Request.FAILURES), private=False)
         return {name: Failure.from_bytes(raw).to_error(task=name, attempt=attempt) for name, attempt, raw in failures}
+
+    def _ask(self, request: bytes, path: str = "") -> Any:
+        try:
+            return self._ports.request(request, self._call_id)
+        except (RequestFailed, OSError) as error:
+            if self._ports.running != self._call_id:
+                raise OrchestrationError(
+                    f"the context of task {self._task!r} was used after its attempt had ended; read what is needed "
+                    "later while the task runs",
+                    task=self._task,
+                    attempt=self._attempt,
+                ) from error
+            raise PayloadError(
+                f"it could not be fetched: {_reason(error)}", stage="context_unpickle", path=path
+            ) from error
 
 
 def _value_request(name: str) -> bytes:
@@ -185,11 +215,32 @@ def _decode(data: Any, stage: str, private: bool, path: str = "") -> Any:
     try:
         return codec.decode(data, private=private)
     except codec.DecodeError as error:
+        if isinstance(error.__cause__, NestedRunError):
+            raise error.__cause__ from None
         raise PayloadError(_reason(error.__cause__ or error), stage=stage, path=path) from error
 
 
 def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _settle_in(facts: RunFacts) -> None:
+    """Take over a run's paths, directory and environment.
+
+    Raises:
+        PayloadError: One of them cannot be had: the directory is gone, a variable's name is none.
+    """
+    try:
+        if facts.cwd is not None:
+            os.chdir(facts.cwd)
+        _set_environment(facts.environ)
+    except (OSError, ValueError) as error:
+        raise PayloadError(
+            f"the worker cannot take over the run's directory and environment: {_reason(error)}",
+            stage="code_unpickle",
+            path="run",
+        ) from error
+    sys.path[:] = facts.sys_path
 
 
 def _set_environment(environ: dict[str, str]) -> None:

@@ -11,13 +11,14 @@ import sys
 
 from .. import calls
 from ..payload import codec, references
+from ..payload.diagnosis import describe
 from ..payload.failure import Failure
 from ..payload.segments import Segment
 from .process_outcome import ProcessOutcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from ..interfaces import Inputs, Plan
@@ -27,7 +28,7 @@ _NOTHING = b""
 
 
 class Unsendable(Exception):
-    """Something of one task cannot be pickled.
+    """Something of one task cannot be pickled, or not be put where its worker would read it.
 
     Attributes:
         failure: What, and where in it.
@@ -64,19 +65,20 @@ class CallData:
         """The parts of one call's body.
 
         Raises:
-            Unsendable: The task's code or arguments cannot be pickled.
+            Unsendable: The task's code or arguments cannot be pickled, or there is no room for them.
         """
         definition = self._plan.tasks[task]
         takes_context = self._plan.dag.takes_context[task]
         code = self._code_digest(definition, takes_context)
         args: Any = _NOTHING
         if definition.args or definition.kwargs:
-            args = self._encoded((definition.args, definition.kwargs), "args_pickle", _args_path).to_bytes()
+            args = self._encoded_whole((definition.args, definition.kwargs), "args_pickle", _args_path)
         inputs = self._inline_inputs(task, calls.INLINE_LIMIT - len(args)) if takes_context else _NOTHING
         name = definition.name.encode("utf-8", "surrogatepass")
         if len(name) + len(args) + len(inputs) <= calls.INLINE_LIMIT:
             return calls.pack_call(code, self._run, task, attempt, args, name, inputs)
-        self._external[task, attempt] = Segment.create((args, name, inputs), len(args) + len(name) + len(inputs))
+        size = len(args) + len(name) + len(inputs)
+        self._external[task, attempt] = _segment((args, name, inputs), size, "args_pickle", "args")
         return calls.pack_external_call(code, self._run, task, attempt, len(args), len(name))
 
     def _code_digest(self, definition: Task, takes_context: bool) -> bytes:
@@ -171,7 +173,7 @@ class CallData:
         if payload is None:
             encoded = self._encoded(self._plan.context[name], "context_pickle", lambda path: name + path)
             if encoded.size > calls.INLINE_LIMIT:
-                payload = Segment.create(encoded.parts, encoded.size)
+                payload = _segment(encoded.parts, encoded.size, "context_pickle", name)
             else:
                 payload = encoded.to_bytes()
             self._run_values[name] = payload
@@ -183,9 +185,28 @@ class CallData:
         except codec.EncodeError as error:
             raise Unsendable(Failure.payload(stage, name_path(error.path), error.reason)) from error
 
+    def _encoded_whole(self, value: object, stage: str, name_path: Callable[[str], str]) -> bytes:
+        encoded = self._encoded(value, stage, name_path)
+        try:
+            return encoded.to_bytes()
+        except MemoryError as error:
+            raise _no_room(encoded.size, error, stage, name_path("")) from error
+
     def _failures(self, task: int, attempt: int) -> bytes:
         found = self._inputs.failures(task, attempt)
         return codec.encode([(name, number, failure.to_bytes()) for name, number, failure in found]).to_bytes()
+
+
+def _segment(parts: Iterable[Any], size: int, stage: str, path: str) -> Segment:
+    try:
+        return Segment.create(parts, size)
+    except (OSError, MemoryError) as error:
+        raise _no_room(size, error, stage, path) from error
+
+
+def _no_room(size: int, error: OSError | MemoryError, stage: str, path: str) -> Unsendable:
+    reason = f"no shared memory of {size} bytes for it: {describe(error)}"
+    return Unsendable(Failure.payload(stage, path, reason))
 
 
 def _args_path(path: str) -> str:

@@ -74,8 +74,14 @@ def token_of(code: Code) -> bytes:
     if entry is not None and entry[0]() is code:
         return entry[1]
     token = os.urandom(TOKEN_BYTES)
-    _remember(code, token)
-    return token
+    mine = _watched(code, token), token
+    if entry is not None:
+        _token_of[id(code)] = mine  # of something that died at this address
+        return token
+    holder, held = _token_of.setdefault(id(code), mine)
+    if holder is not mine[0]:  # another thread was faster: all are to agree on its token
+        del _object_of[token]
+    return held
 
 
 def token_from_above(code: Code) -> bytes | None:
@@ -85,6 +91,11 @@ def token_from_above(code: Code) -> bytes | None:
 
 
 def _remember(code: Code, token: bytes) -> None:
+    _token_of[id(code)] = _watched(code, token), token
+
+
+def _watched(code: Code, token: bytes) -> ref[Code]:
+    """Enter the object of a token; first of all, for whoever reads the token elsewhere may use it at once."""
     key = id(code)
 
     def forget(dead: ref[Code]) -> None:
@@ -95,9 +106,8 @@ def _remember(code: Code, token: bytes) -> None:
             _from_above.discard(token)
             _stale.discard(token)
 
-    weak = ref(code, forget)
-    _token_of[key] = (weak, token)
-    _object_of[token] = weak
+    weak = _object_of[token] = ref(code, forget)
+    return weak
 
 
 def known(token: bytes) -> Code | None:

@@ -1,0 +1,146 @@
+"""One run over leased workers: the pool's events as turns and outcomes.
+
+What lives here: that translation. What may not: the executor's options (``process``), what a call consists of
+(``process_calls``), decisions (``machine``).
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+from typing import assert_never
+
+from ..attempt import LocalOutcome
+from ..errors import RunCancelledError, TaskTimeoutError, WorkerLostError
+from ..interfaces import AttemptStats, OutcomeStatus, Turn
+from ..machine.protocol import StopReason
+from ..payload.failure import Failure
+from ..pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
+from .process_calls import CallData, Unsendable
+from .process_outcome import ProcessOutcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..errors import OrchestrationError
+    from ..interfaces import Inputs, Outcome, Plan
+    from ..payload.segments import Segment
+    from ..pool.process_pool import ProcessPool
+
+# A call id names run, attempt and task, so that nothing has to be looked up when an outcome comes in. The run's number
+# only tells late packets of an earlier run from those of this one; it may wrap.
+_TASK_BITS = 32
+_ATTEMPT_BITS = 24
+_RUN_NUMBERS = 256
+_TASK_MASK = (1 << _TASK_BITS) - 1
+_ATTEMPT_MASK = (1 << _ATTEMPT_BITS) - 1
+_run_numbers = count(1)
+
+
+class ProcessSession:
+    """One run over leased workers; see :class:`~..interfaces.Session`."""
+
+    def __init__(self, plan: Plan, inputs: Inputs, pool: ProcessPool, env: Mapping[str, str]) -> None:
+        self._plan = plan
+        self._data = CallData(plan, inputs, env)
+        self._tag = (next(_run_numbers) % _RUN_NUMBERS) << (_TASK_BITS + _ATTEMPT_BITS)
+        self._ended: list[tuple[int, int, Outcome]] = []
+        self._stops: dict[tuple[int, int], int] = {}
+        self._lease = pool.lease(self._answer, max_workers=plan.max_workers)
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def room(self) -> int:
+        return self._lease.room()
+
+    def submit(self, attempts: Sequence[tuple[int, int]]) -> None:
+        tasks, pack, send, tag = self._plan.tasks, self._data.pack, self._lease.submit, self._tag
+        for task, attempt in attempts:
+            try:
+                parts = pack(task, attempt)
+            except Unsendable as error:
+                self._ended.append((task, attempt, LocalOutcome(OutcomeStatus.FAILED, failure=error.failure)))
+                continue
+            send(tag | (attempt << _TASK_BITS) | task, parts, tasks[task].timeout)
+
+    def _call_id(self, task: int, attempt: int) -> int:
+        return self._tag | (attempt << _TASK_BITS) | task
+
+    def _answer(self, call_id: int, request: bytes) -> bytes | Segment:
+        return self._data.answer(*_attempt_of(call_id), request)
+
+    def stop(self, task: int, attempt: int, reason: int) -> None:
+        self._stops[task, attempt] = reason
+        self._lease.stop(self._call_id(task, attempt), dump=reason == StopReason.TIMEOUT)
+
+    def kill(self) -> None:
+        self._lease.kill_all()
+
+    def wait(self, timeout_s: float | None) -> Turn:
+        ended, self._ended = self._ended, []
+        returned: list[tuple[int, int]] = []
+        overdue: list[tuple[int, int]] = []
+        for event in self._lease.wait(0.0 if ended else timeout_s):
+            task, attempt = _attempt_of(event.call_id)
+            match event:
+                case CallEnded():
+                    ended.append((task, attempt, ProcessOutcome(event, self._data.pins)))
+                case CallReturned():
+                    returned.append((task, attempt))
+                case CallOverdue():
+                    overdue.append((task, attempt))
+                    continue
+                case CallLost():
+                    ended.append((task, attempt, self._lost(task, attempt, event)))
+                case CallStopped():
+                    ended.append((task, attempt, self._stopped(task, attempt, event)))
+                case _:
+                    assert_never(event)
+            self._data.forget(task, attempt)
+        return Turn(ended, returned, overdue)
+
+    def _lost(self, task: int, attempt: int, event: CallLost) -> Outcome:
+        name = self._plan.tasks[task].name
+        error = WorkerLostError(
+            f"task {name!r}, attempt {attempt}: its worker (pid {event.pid}) {event.description}",
+            task=name,
+            attempt=attempt,
+            pid=event.pid,
+            exit_code=event.exit_code,
+            signal=event.signal,
+            stack=event.stack,
+        )
+        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error), stats=AttemptStats(event.pid))
+
+    def _stopped(self, task: int, attempt: int, event: CallStopped) -> Outcome:
+        definition = self._plan.tasks[task]
+        where = f"task {definition.name!r}, attempt {attempt}"
+        error: OrchestrationError
+        if self._stops.get((task, attempt)) == StopReason.TIMEOUT:
+            limit_s = definition.timeout or 0.0
+            text = f"{where}: ran longer than its timeout of {limit_s:g} s and was ended (worker pid {event.pid})"
+            error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
+            return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error), stats=AttemptStats(event.pid))
+        error = RunCancelledError(f"{where}: ended because the run was stopped (worker pid {event.pid})")
+        return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(error), stats=AttemptStats(event.pid))
+
+    def wake(self) -> None:
+        self._lease.wake()
+
+    def interrupt(self) -> bool:
+        self._lease.wake()
+        return False
+
+    def is_running(self, task: int, attempt: int) -> bool:
+        return False
+
+    def close(self) -> list[str]:
+        self._lease.close()
+        self._data.close()
+        return []
+
+
+def _attempt_of(call_id: int) -> tuple[int, int]:
+    return call_id & _TASK_MASK, (call_id >> _TASK_BITS) & _ATTEMPT_MASK

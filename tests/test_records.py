@@ -1,0 +1,149 @@
+"""What a run tells afterwards: errors by the state of the task, attempts, and its own pickle."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dremioframe.orchestration import (
+    PayloadError,
+    Pipeline,
+    RunFailedError,
+    SkipTask,
+    Task,
+    TaskCancelled,
+    WorkerLostError,
+)
+
+EXECUTORS = ("inline", "thread", "process")
+
+
+@pytest.fixture(params=EXECUTORS)
+def executor(request):
+    return request.param
+
+
+def pipeline_of(*tasks):
+    pipeline = Pipeline("p")
+    for each in tasks:
+        pipeline.add_task(each)
+    return pipeline
+
+
+def raising(error):
+    def action():
+        raise error
+
+    return action
+
+
+def through_pickle(run):
+    return pickle.loads(pickle.dumps(run))
+
+
+@pytest.mark.parametrize(
+    "error", [TaskCancelled("by itself"), ValueError("bad"), SystemExit(3), KeyError(), AssertionError()]
+)
+def test_a_failed_run_always_has_failures(executor, error):
+    run = pipeline_of(Task("t", raising(error)), Task("good", int)).run(executor=executor)
+    assert run.status == "FAILED"
+    assert list(run.failures) == ["t"]
+    assert run.tasks["t"].error is run.tasks["t"].attempts[-1].error is run.failures["t"]
+    with pytest.raises(RunFailedError) as caught:
+        run.raise_for_failure()
+    assert list(caught.value.exceptions) == [run.failures["t"]]
+    assert list(through_pickle(run).failures) == ["t"]
+
+
+def test_a_task_that_skipped_itself_has_no_error(executor):
+    run = pipeline_of(Task("t", raising(SkipTask("not today")))).run(executor=executor)
+    assert (run.status, run.tasks["t"].status, run.tasks["t"].error, run.failures) == ("SUCCESS", "SKIPPED", None, {})
+    assert run.tasks["t"].attempts[0].error is None
+
+
+def test_attempts_are_a_list(executor):
+    run = pipeline_of(Task("t", int)).run(executor=executor)
+    assert isinstance(run.tasks["t"].attempts, list)
+
+
+def test_visualize_takes_a_path(tmp_path):
+    run = pipeline_of(Task("t", int)).run()
+    assert (tmp_path / "p.mermaid").write_text("") == 0
+    assert run.visualize(tmp_path / "p.mermaid") == (tmp_path / "p.mermaid").read_text()
+
+
+# --- pickling ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_pickles_with_values_that_plain_pickle_refuses(executor):
+    class Local:
+        def __init__(self, x):
+            self.x = x
+
+    factor = 3
+    run = pipeline_of(
+        Task("function", lambda: lambda x: x * factor), Task("object", lambda: [Local(4)]), Task("class", lambda: Local)
+    ).run(executor=executor)
+    copy = through_pickle(run)
+    assert copy["function"](2) == 6
+    assert copy["object"][0].x == 4
+    assert type(copy["object"][0]) is Local is copy["class"]
+    assert copy["object"] is copy["object"]
+
+
+def test_what_values_share_they_share_in_the_copy():
+    shared = [1]
+    copy = through_pickle(pipeline_of(Task("a", lambda: shared), Task("b", lambda: {"it": shared})).run())
+    assert copy["a"] is copy["b"]["it"]
+
+
+def test_a_run_with_locals_pickles_for_another_process(tmp_path):
+    script = """
+import pickle, sys
+from dremioframe.orchestration import Pipeline, Task
+class Own:
+    x = 5
+run = Pipeline("p").add_task(Task("own", Own)).add_task(Task("twice", lambda: lambda x: 2 * x)).run()
+with open(sys.argv[1], "wb") as file:
+    pickle.dump(run, file)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True)
+    run = pickle.loads((tmp_path / "run").read_bytes())
+    assert (run["own"].x, run["twice"](4)) == (5, 8)
+
+
+def test_arrays_and_tables_pickle_with_the_run(executor):
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    polars = pytest.importorskip("polars")
+    run = pipeline_of(
+        Task("array", lambda: numpy.arange(100_000)),
+        Task("table", lambda: pandas.DataFrame({"x": [1, 2]})),
+        Task("frame", lambda: polars.DataFrame({"x": [1, 2]})),
+    ).run(executor=executor)
+    copy = through_pickle(run)
+    assert int(copy["array"].sum()) == 4_999_950_000
+    copy["array"][0] = 7
+    assert copy["table"].x.tolist() == copy["frame"]["x"].to_list() == [1, 2]
+
+
+def test_a_value_that_cannot_be_pickled_is_named():
+    run = pipeline_of(Task("fine", int), Task("guilty", lambda: {"rows": [1, threading.Lock()]})).run()
+    with pytest.raises(PayloadError, match=r"'guilty'.*lock") as caught:
+        pickle.dumps(run)
+    assert (caught.value.task, caught.value.stage) == ("guilty", "result_pickle")
+    assert caught.value.path == "result['rows'][1]"
+
+
+def test_a_lost_attempt_survives_pickling():
+    def die():
+        import os
+
+        os._exit(3)
+
+    copy = through_pickle(pipeline_of(Task("t", die, retries=1, retry_delay=0.0)).run(executor="process"))
+    assert isinstance(copy.failures["t"], WorkerLostError)
+    assert [attempt.status for attempt in copy.tasks["t"].attempts] == ["LOST", "LOST"]
