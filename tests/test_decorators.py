@@ -148,6 +148,110 @@ def test_a_task_as_argument_is_refused() -> None:
         bare(optioned())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("given", [((optioned, 2), {}), (([optioned()], 2), {}), ((1,), {"b": {"x": optioned}})])
+def test_a_factory_or_a_task_inside_an_argument_is_refused(given: Any) -> None:
+    args, kwargs = given
+    with pytest.raises(DefinitionError, match=r"task 'bare' got (task|the task factory) '\w+' as an argument; "):
+        bare(*args, **kwargs)
+
+
+def two(a: int, b: int) -> int:
+    return a + b
+
+
+def three(a: int, /, b: int, *, c: int, context: Any) -> Any:
+    return a, b, c, context
+
+
+def open_ended(a: int, *rest: int, **named: int) -> Any:
+    return a, rest, named
+
+
+class Named:
+    def method(self, a: int, context: Any) -> Any:
+        return a
+
+    def __call__(self, a: int) -> int:
+        return a
+
+
+def wrapped_away(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper() -> Any:
+        return function(1, 2)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "kwargs"),
+    [
+        (two, (1, 2), {}), (two, (1,), {"b": 2}), (two, (), {"a": 1, "b": 2}),
+        (three, (1, 2), {"c": 3}), (three, (1,), {"b": 2, "c": 3}), (three, (1, 2), {"c": 3, "context": 4}),
+        (open_ended, (1, 2, 3), {"x": 4}), (open_ended, (), {"a": 1}),
+        (Named().method, (1,), {}), (Named(), (1,), {}), (functools.partial(two, 1), (2,), {}),
+        (functools.partial(two, b=1), (2,), {}), (functools.partial(two, 1, b=1), (), {"b": 2}),
+        (wrapped_away(two), (), {}), (len, ([],), {}), (plain, (1,), {}),
+    ],
+)  # fmt: skip
+def test_calls_that_fit(fn: Any, args: Any, kwargs: Any) -> None:
+    assert task(fn)(*args, **kwargs).args == args
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "kwargs", "reason"),
+    [
+        (two, (1,), {}, "missing a required argument: 'b'"), (two, (), {}, "missing a required argument: 'a'"),
+        (two, (1, 2, 3), {}, "too many positional"), (two, (1, 2), {"b": 3}, "multiple values for argument 'b'"),
+        (two, (1, 2), {"z": 3}, "unexpected keyword argument 'z'"), (two, (1, 2), {"context": 3}, "context"),
+        (three, (1, 2), {}, "'c'"), (three, (), {"a": 1, "b": 2, "c": 3}, "'a'"), (open_ended, (), {}, "'a'"),
+        (Named().method, (), {}, "'a'"), (Named(), (1, 2), {}, "too many"), (functools.partial(two, 1), (), {}, "'b'"),
+        (functools.partial(two, 1), (2, 3), {}, "too many"), (wrapped_away(two), (1, 2), {}, "too many"),
+        (lambda context, /: 1, (), {}, "context"),
+    ],
+)  # fmt: skip
+def test_calls_that_do_not_fit_are_told_when_declared(fn: Any, args: Any, kwargs: Any, reason: str) -> None:
+    with pytest.raises(
+        DefinitionError, match=rf"task '.*': .*cannot be called like this: .*{reason}.*; its parameters"
+    ):
+        task(fn)(*args, **kwargs)
+
+
+@pytest.mark.parametrize("use", [
+    lambda f: f.set_downstream(bare(1)), lambda f: f.set_upstream(bare(1)), lambda f: f.run(), lambda f: f.upstream,
+    lambda f: f >> bare(1), lambda f: bare(1) >> f, lambda f: f << bare(1), lambda f: f >> f,
+])  # fmt: skip
+def test_a_factory_used_as_a_task_says_to_call_it(use: Any) -> None:
+    with pytest.raises(AttributeError, match=r"`optioned` is a task factory; call it: optioned\(\)"):
+        use(optioned)
+
+
+def test_other_attributes_of_a_factory_are_simply_missing() -> None:
+    assert not hasattr(bare, "nonsense")
+    with pytest.raises(AttributeError, match="'TaskFactory' object has no attribute '_upstream'"):
+        bare._upstream  # type: ignore[attr-defined]
+
+
+def test_unknown_options_are_told_at_once_with_what_was_meant() -> None:
+    wrong: Any = {"retry": 3}
+    for declare in (lambda: task(**wrong), lambda: bare.with_options(**wrong)):
+        with pytest.raises(DefinitionError, match=r"@task: unknown option 'retry'; did you mean 'retries'\?") as caught:
+            declare()
+        assert isinstance(caught.value, TypeError)
+
+
+def test_a_good_call_needs_neither_inspect_nor_difflib() -> None:
+    script = """
+import sys
+from dremioframe.orchestration import task
+@task(retries=1)
+def two(a, b=1, *, context=None): pass
+two(1), two(1, b=2), two(a=1)
+assert not {"inspect", "difflib"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_calling_a_factory_in_a_running_task_points_to_fn() -> None:
     @task
     def outer() -> Any:

@@ -12,20 +12,24 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from loguru import logger
 
 from dremioframe.orchestration import (
     DefinitionError,
+    NestedRunError,
     OrchestrationError,
     Pipeline,
     PipelineRun,
+    ProcessExecutor,
     RunFailedError,
     ScheduleHandle,
     Task,
     schedule_pipeline,
 )
-from dremioframe.orchestration.schedule import RUNS_KEPT, _Every
+from dremioframe.orchestration.cadence import Every
+from dremioframe.orchestration.schedule import RUNS_KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +73,26 @@ def test_bad_intervals(interval: Any) -> None:
 def test_bad_max_runs(max_runs: Any) -> None:
     with pytest.raises(DefinitionError, match="max_runs must be"):
         schedule_pipeline(pipeline_of(int), 1, max_runs=max_runs)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert schedule_pipeline(pipeline_of(int), np.int64(1000), max_runs=np.int32(1)).run_count == 1  # type: ignore[arg-type]
+
+
+def test_only_pipelines_are_scheduled() -> None:
+    for thing in (Task("t", int), None, Pipeline):
+        with pytest.raises(DefinitionError, match="schedule_pipeline takes a Pipeline, not "):
+            schedule_pipeline(thing, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="worker processes are Linux only so far")
+def test_a_task_in_a_worker_schedules_nothing() -> None:
+    def schedules() -> None:
+        schedule_pipeline(pipeline_of(int), 1)
+
+    run = Pipeline("p").add_task(Task("t", schedules)).run(executor="process")
+    assert isinstance(run.failures["t"], NestedRunError)
+    assert "schedule_pipeline() was called in a worker" in str(run.failures["t"])
 
 
 def test_bad_on_run() -> None:
@@ -168,7 +192,7 @@ def test_s2_a_run_that_raises_does_not_stop_it_and_is_told(log: list[str]) -> No
         on_run=lambda run: seen.append(run.status),
     )
     assert seen == ["FAILED", "FAILED"]
-    assert len(said(log, "pipeline nightly: its scheduled run raised")) == 2
+    assert len(said(log, "pipeline 'nightly': its scheduled run raised")) == 2
     assert RunFailedError.__name__ in said(log, "its scheduled run raised")[0]
     assert handle.run_count == 2
 
@@ -190,7 +214,33 @@ def test_a13_errors_of_on_run_are_logged(error: BaseException, log: list[str]) -
         raise error
 
     assert schedule_pipeline(pipeline_of(int), SOON_S, max_runs=2, on_run=on_run).run_count == 2
-    assert len(said(log, "pipeline nightly: on_run raised")) == 2
+    assert len(said(log, "pipeline 'nightly': on_run raised")) == 2
+
+
+def test_errors_of_on_run_come_with_their_traceback_and_without_values(log: list[str]) -> None:
+    def on_run(run: PipelineRun) -> None:
+        password = "hush" + run.status
+        raise ValueError(len(password))
+
+    schedule_pipeline(pipeline_of(int), SOON_S, max_runs=1, on_run=on_run)
+    (line,) = said(log, "on_run raised")
+    assert "Traceback (most recent call last):" in line
+    assert "in on_run\n" in line
+    assert "hushSUCCESS" not in line
+    assert "orchestration/schedule.py" not in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="worker processes are Linux only so far")
+def test_a_run_that_found_no_worker_is_reported_too(log: list[str]) -> None:
+    def broken() -> None:
+        raise RuntimeError("no licence")
+
+    seen: list[PipelineRun] = []
+    with ProcessExecutor(max_workers=1, initializer=broken) as executor:
+        handle = schedule_pipeline(pipeline_of(int), SOON_S, max_runs=1, executor=executor, on_run=seen.append)
+    assert [run.status for run in seen] == ["CANCELLED"]
+    assert handle.runs == tuple(seen)
+    assert "WorkerStartError" in said(log, "its scheduled run raised")[0]
 
 
 # ------------------------------------------------------------------------------------------------------------- overlap
@@ -217,7 +267,7 @@ def test_s1_a_run_longer_than_the_interval_is_never_overlapped(log: list[str]) -
     assert most == [1]
     assert handle.run_count == 2
     (line,) = said(log, "due runs were skipped while one went on")[:1]
-    assert line.startswith("WARNING: pipeline nightly: ")
+    assert line.startswith("WARNING: pipeline 'nightly': ")
     assert int(line.split()[3]) >= 5
 
 
@@ -230,7 +280,7 @@ def _until(condition: Callable[[], bool]) -> None:
 
 def test_s4_missed_slots_are_made_up_for_by_one_run_and_told() -> None:
     told: list[int] = []
-    every = _Every(timedelta(seconds=10), told.append)
+    every = Every(timedelta(seconds=10), told.append)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     at = [start + timedelta(seconds=10 * i) for i in range(100)]
     assert every.get_next_fire_time(None, start) == start
@@ -245,7 +295,7 @@ def test_s4_missed_slots_are_made_up_for_by_one_run_and_told() -> None:
 
 
 def test_s4_a_long_gap_costs_nothing() -> None:
-    every = _Every(timedelta(milliseconds=1), lambda slots: None)
+    every = Every(timedelta(milliseconds=1), lambda slots: None)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     assert every.get_next_fire_time(start, start + timedelta(days=3650)) > start
 
@@ -261,7 +311,7 @@ def test_s4_missed_runs_are_logged_by_the_run_that_makes_up_for_them(log: list[s
     assert handle.next_run_at > now
     handle.stop()
     assert handle.wait(PATIENCE_S)
-    assert len(said(log, "WARNING: pipeline nightly: 3 due runs were missed; one makes up for them")) == 1
+    assert len(said(log, "WARNING: pipeline 'nightly': 3 due runs were missed; one makes up for them")) == 1
 
 
 # -------------------------------------------------------------------------------------------------------------- handle
@@ -470,3 +520,26 @@ handle = schedule_pipeline(pipeline, {interval}, blocking=False, on_run=lambda r
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_ends_without_the_schedule() -> None:
+    script = """
+import os, sys, threading
+from dremioframe.orchestration import Pipeline, Task, schedule_pipeline
+started, go_on = threading.Event(), threading.Event()
+def action():
+    started.set()
+    go_on.wait()
+handle = schedule_pipeline(Pipeline("p").add_task(Task("t", action)), 3600, blocking=False)
+started.wait()
+child = os.fork()
+if child:
+    _, status = os.waitpid(child, 0)
+    print("child ended", status, flush=True)
+    go_on.set()
+    handle.stop()
+    handle.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "child ended 0\n"), done.stderr

@@ -20,11 +20,14 @@ import pytest
 from dremioframe.orchestration import (
     DefinitionError,
     FailTask,
+    NestedRunError,
     OrchestrationError,
+    PayloadError,
     RetryTask,
     SkipTask,
     Task,
     TaskTimeoutError,
+    task,
 )
 from dremioframe.orchestration.context import running_task
 from dremioframe.orchestration.dag.trigger_rules import TriggerRule
@@ -177,7 +180,54 @@ def test_a_task_is_no_argument_yet() -> None:
             Task("u", act, **given)
 
 
+@pytest.mark.parametrize("wrap", [lambda t: [t], lambda t: (1, [t]), lambda t: {"a": {"b": (t,)}}, lambda t: [[], t]])
+def test_a_task_inside_an_argument_is_no_argument_yet_either(wrap: Any) -> None:
+    for thing, said in ((once(), "task 't'"), (factory, "the task factory 'factory'")):
+        for given in ({"args": (wrap(thing),)}, {"kwargs": {"x": wrap(thing)}}):
+            with pytest.raises(DefinitionError, match=rf"task 'u' got {said} as an argument; .*set_downstream"):
+                Task("u", act, **given)
+
+
+def test_looking_for_tasks_in_arguments_ends_soon() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    huge = [[]] * 10_000_000
+    started = time.process_time()
+    Task("t", act, (circle, huge, {"x": huge}))
+    assert time.process_time() - started < 0.5
+
+
+def test_unknown_options_are_told_with_what_was_meant() -> None:
+    with pytest.raises(DefinitionError, match=r"task 't': unknown option 'retry'; did you mean 'retries'\?") as caught:
+        once(retry=1)
+    assert isinstance(caught.value, TypeError)
+    with pytest.raises(DefinitionError, match="unknown option 'zzz'$"):
+        once(zzz=1, retries=2)
+
+
+def test_unknown_rules_are_told_with_what_was_meant() -> None:
+    for rule in ("al_done", "ALL_DONE"):
+        with pytest.raises(DefinitionError, match=r"did you mean 'all_done'\?"):
+            once(trigger_rule=rule)
+
+
 # ------------------------------------------------------------------------------------------------------------- actions
+
+
+@task
+def factory() -> int:
+    return 1
+
+
+@pytest.mark.parametrize("action", [factory, functools.partial(factory)])
+def test_a_factory_is_no_action(action: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"task 't': the action is the task factory 'factory'; .*factory\.fn"):
+        Task("t", action)
+
+
+def test_an_edge_to_a_factory_says_to_call_it() -> None:
+    with pytest.raises(DefinitionError, match=r"an edge leads from task to task.*call it: factory\(\)"):
+        once().set_downstream(factory)  # type: ignore[arg-type]
 
 
 async def coroutine() -> None: ...
@@ -394,7 +444,7 @@ assert "inspect" not in sys.modules
 def test_edges_are_drawn_from_either_end_and_chain() -> None:
     a, b, c = (Task(name, act) for name in "abc")
     assert a.set_downstream(b).set_downstream(c) is c
-    assert c.set_upstream(a) is a
+    assert c.set_upstream(a) is c
     assert (a.downstream, b.upstream, c.upstream) == ((b, c), (a,), (b, a))
     assert (a.upstream, c.downstream) == ((), ())
 
@@ -567,6 +617,24 @@ def test_run_alone_takes_a_predicate_that_raises_for_a_no() -> None:
         task.run()
     assert action.calls == 1
     assert "retry_on itself raised ZeroDivisionError" in caught.value.__notes__[0]
+
+
+def test_run_alone_never_retries_what_a_run_would_not_retry() -> None:
+    calls: list[int] = []
+
+    def returns_a_task() -> Any:
+        calls.append(1)
+        return once()
+
+    with pytest.raises(NestedRunError, match=r"returned the Task 't'; .*t\.fn\(\.\.\.\)"):
+        Task("u", returns_a_task, retries=3, retry_delay=0).run()
+    assert calls == [1]
+    for error in (NestedRunError("x"), PayloadError("x")):
+        alone_task, action = alone(error, retries=3)
+        with pytest.raises(type(error)) as caught:
+            alone_task.run()
+        assert caught.value is error
+        assert action.calls == 1
 
 
 def test_run_alone_waits_between_attempts() -> None:

@@ -1,14 +1,15 @@
 """One task run alone, in the caller's thread: what ``Task.run`` does.
 
 What lives here: attempts one after another, with the task's own delays between them. What may not: edges, trigger
-rules, workers. It differs from a run of a pipeline on purpose in one point: errors come out as they were raised.
+rules, workers, and what an error means (``user_code``). It differs from a run of a pipeline on purpose in two points:
+errors come out as they were raised, and Ctrl-C is never retried.
 """
 
 from __future__ import annotations
 
-from .context import Context, running_task
-from .errors import FailTask, RetryTask, SkipTask, TaskCancelled, TaskTimeoutError
-from .retry_on import wants_retry
+from .context import Context
+from .errors import RetryTask, TaskTimeoutError
+from .user_code import Ended, Job, judge, run_user_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,52 +27,43 @@ def run_alone(task: Task, values: Mapping[str, object]) -> Any:
     """
     from time import sleep
 
+    job = Job(task.action, task.retry_on, task.on_kill, task.takes_context)
     attempt = 1
     while True:
-        try:
-            return _attempt(task, values, attempt)
-        except (SkipTask, FailTask, TaskCancelled, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            if attempt > task.retries or not _wants_retry(task, error):
-                raise
-            delay_s = _delay_s(task, attempt, error)
+        ended = _attempt(task, job, values, attempt)
+        if ended.error is None:
+            return ended.value
+        if attempt > task.retries or not ended.retryable or isinstance(ended.error, KeyboardInterrupt):
+            break
+        delay_s = _delay_s(task, attempt, ended.error)
+        del ended  # its frames may hold much, and another attempt follows
         sleep(delay_s)
         attempt += 1
+    if ended.note:
+        ended.error.add_note(ended.note)
+    try:
+        raise ended.error
+    finally:
+        del ended  # or the error would hold itself, through this frame
 
 
-def _attempt(task: Task, values: Mapping[str, object], attempt: int) -> Any:
+def _attempt(task: Task, job: Job, values: Mapping[str, object], attempt: int) -> Ended:
     from time import monotonic
 
-    token = running_task.set(task.name)
+    context = Context.local(values, task_name=task.name, attempt=attempt) if job.takes_context else None
     started_s = monotonic()
-    try:
-        if task.takes_context:
-            context = Context.local(values, task_name=task.name, attempt=attempt)
-            result = task.action(*task.args, **task.kwargs, context=context)
-        else:
-            result = task.action(*task.args, **task.kwargs)
-    finally:
-        running_task.reset(token)
+    ended = run_user_code(job, task.name, task.args, task.kwargs, context)
     wall_s = monotonic() - started_s
-    if task.timeout is not None and wall_s > task.timeout:
-        raise TaskTimeoutError(
-            f"task {task.name!r}, attempt {attempt}, took {wall_s:.3g} s; its timeout is {task.timeout:g} s. Run "
-            "alone, a task is not interrupted, but it fails all the same",
-            task=task.name,
-            attempt=attempt,
-            timeout_s=task.timeout,
-        )
-    return result
-
-
-def _wants_retry(task: Task, error: BaseException) -> bool:
-    if isinstance(error, RetryTask):
-        return True
-    wanted, note = wants_retry(task.retry_on, error)
-    if note:
-        error.add_note(note)
-    return wanted
+    if ended.error is not None or task.timeout is None or wall_s <= task.timeout:
+        return ended
+    late = TaskTimeoutError(
+        f"task {task.name!r}, attempt {attempt}, took {wall_s:.3g} s; its timeout is {task.timeout:g} s. Run alone, a "
+        "task is not interrupted, but it fails all the same",
+        task=task.name,
+        attempt=attempt,
+        timeout_s=task.timeout,
+    )
+    return judge(late, task.retry_on)
 
 
 def _delay_s(task: Task, attempt: int, error: BaseException) -> float:

@@ -1,98 +1,19 @@
-"""What runs around user code, once for all executors: call it, judge how it ended.
+"""The outcome of an attempt that ran in this process, or never ran.
 
-What lives here: the call itself, the meaning of what it raises, whether ``retry_on`` wants another attempt, and the
-outcome of attempts that ran in this process. What may not: retry counts, delays, time-outs (the coordinator's business)
-and the transport to a worker (``worker_attempt``).
+What lives here: :class:`LocalOutcome`; the call of user code is offered here too, as whoever makes outcomes needs both.
+What may not: the call itself (``user_code``) and the transport to a worker (``worker_attempt``).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from .context import running_task
-from .errors import FailTask, NestedRunError, PayloadError, RetryTask, SkipTask, TaskCancelled
-from .interfaces import OutcomeStatus
 from .payload.failure import Failure
-from .retry_on import wants_retry
-from .task import Task
+from .user_code import Ended, Job, judge, run_user_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+    from .interfaces import AttemptStats
 
-    from .context import Context
-    from .interfaces import AttemptStats, RetryOn
-
-
-class Job(NamedTuple):
-    """The code of one task: what all its attempts share.
-
-    Attributes:
-        action: The user's callable.
-        retry_on: Which exceptions deserve another attempt.
-        on_kill: Called in the worker when the attempt is stopped, or None.
-        takes_context: Whether ``action`` gets a ``context``.
-    """
-
-    action: Callable[..., Any]
-    retry_on: RetryOn
-    on_kill: Callable[[], object] | None
-    takes_context: bool
-
-
-class Ended(NamedTuple):
-    """How the user's code ended.
-
-    Attributes:
-        status: One of :class:`~.interfaces.OutcomeStatus`.
-        value: What it returned, if it succeeded.
-        error: What it raised, if it did not.
-        retryable: Whether ``retry_on`` wants another attempt.
-        retry_delay_s: The delay asked for by ``RetryTask``.
-        note: Something the user should know besides, e.g. that ``retry_on`` itself failed.
-    """
-
-    status: int
-    value: object = None
-    error: BaseException | None = None
-    retryable: bool = False
-    retry_delay_s: float | None = None
-    note: str = ""
-
-
-def run_user_code(
-    job: Job, task_name: str, args: tuple[object, ...], kwargs: Mapping[str, object], context: Context | None
-) -> Ended:
-    """Call the action and judge how it ended. Nothing the user's code raises gets out of here."""
-    token = running_task.set(task_name)
-    try:
-        value = job.action(*args, **kwargs) if context is None else job.action(*args, context=context, **kwargs)
-        if type(value) is Task:
-            raise NestedRunError(
-                f"task {task_name!r} returned the Task {value.name!r}; to use another task's code inside a task, "
-                f"call its plain function: {value.name}.fn(...)",
-                task=task_name,
-            )
-    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is the outcome of its attempt
-        return judge(error, job.retry_on)
-    finally:
-        running_task.reset(token)
-    return Ended(OutcomeStatus.SUCCESS, value)
-
-
-def judge(error: BaseException, retry_on: RetryOn) -> Ended:
-    """What an exception out of task code means."""
-    if isinstance(error, SkipTask):
-        return Ended(OutcomeStatus.SKIPPED, error=error)
-    if isinstance(error, RetryTask):
-        return Ended(OutcomeStatus.RETRY, error=error, retryable=True, retry_delay_s=error.delay)
-    if isinstance(error, TaskCancelled):
-        return Ended(OutcomeStatus.CANCELLED, error=error)
-    if isinstance(error, FailTask | PayloadError | NestedRunError):
-        return Ended(OutcomeStatus.FAILED, error=error)
-    retryable, note = wants_retry(retry_on, error)
-    return Ended(OutcomeStatus.FAILED, error=error, retryable=retryable, note=note)
+__all__ = ["Ended", "Job", "LocalOutcome", "judge", "run_user_code"]
 
 
 class LocalOutcome:

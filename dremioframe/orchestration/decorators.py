@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import Generic, ParamSpec, TypeVar, overload
 
+from . import options as checks
 from .context import running_task
 from .errors import DefinitionError, NestedRunError
-from .task import Task
+from .signature import FactoryLike, fits, misfit
+from .task import OPTIONS, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypedDict, Unpack
+    from typing import Any, NoReturn, TypedDict, Unpack
 
     from .interfaces import RetryOn
 
@@ -38,9 +40,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _NOT_OPTIONS = frozenset({"action", "args", "kwargs"})
+_KNOWN = frozenset({"name", *OPTIONS})
 
 
-class TaskFactory(Generic[P, R]):
+class TaskFactory(FactoryLike, Generic[P, R]):
     """A function decorated with :func:`task`. Calling it makes a new :class:`Task`; it does not run the function.
 
     Attributes:
@@ -60,11 +63,7 @@ class TaskFactory(Generic[P, R]):
     # No __slots__: functools.wraps and documentation tools expect to find and set __name__ and __doc__.
 
     def __init__(self, fn: Callable[P, R], options: TaskOptions) -> None:
-        refused = _NOT_OPTIONS.intersection(options)
-        if refused:
-            raise TypeError(
-                f"@task does not take {', '.join(sorted(refused))}; pass arguments when calling the factory"
-            )
+        _check_names(options)
         given: dict[str, Any] = dict(options)
         name = given.pop("name", None)
         self.fn = fn
@@ -72,6 +71,7 @@ class TaskFactory(Generic[P, R]):
         # Bad options and functions that cannot be tasks are told here, at the declaration.
         self._prototype = Task(_name_of(fn) if name is None else name, fn, **given)
         self._options = given
+        self._fits_bare = fits(fn, 0, ())
         self.__wrapped__ = fn
         self.__name__: str = getattr(fn, "__name__", self._prototype.name)
         self.__qualname__: str = getattr(fn, "__qualname__", self.__name__)
@@ -83,7 +83,7 @@ class TaskFactory(Generic[P, R]):
 
         Raises:
             NestedRunError: Called by the code of a running task, where only ``.fn`` makes sense.
-            DefinitionError: An argument is a task.
+            DefinitionError: An argument is a task or a factory, or the function does not take these arguments.
 
         Example: ``load = load_table("flights", mode="append")``.
         """
@@ -95,14 +95,37 @@ class TaskFactory(Generic[P, R]):
                 f"task. Call the plain function: {self.__name__}.fn(...)",
                 task=caller,
             )
+        if not (args or kwargs):
+            if self._fits_bare:
+                return Task(name, self.fn, **self._options)
+        elif fits(self.fn, len(args), kwargs):
+            return Task(name, self.fn, args, kwargs or None, **self._options)
+        why = misfit(self.fn, args, kwargs)
+        if why:
+            raise DefinitionError(f"task {name!r}: {self.__name__}() cannot be called like this: {why}", task=name)
         return Task(name, self.fn, args, kwargs or None, **self._options)
+
+    if not TYPE_CHECKING:  # a type checker knows better than to look for these
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if hasattr(Task, name) and not name.startswith("_"):
+                self._is_no_task()
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+        def __rshift__(self, other: object) -> NoReturn:
+            self._is_no_task()
+
+        __lshift__ = __rrshift__ = __rlshift__ = __rshift__
+
+    def _is_no_task(self) -> NoReturn:
+        name = self.__dict__.get("__name__", "it")
+        raise AttributeError(f"`{name}` is a task factory; call it: {name}()")
 
     def with_options(self, **options: Unpack[TaskOptions]) -> TaskFactory[P, R]:
         """A copy of this factory with some options replaced.
 
         Raises:
-            DefinitionError: An option makes no sense.
-            TypeError: There is no such option.
+            DefinitionError: An option makes no sense, or does not exist (then it is also a ``TypeError``).
 
         Example: ``slow = extract.with_options(name="slow", timeout=600)``.
         """
@@ -140,8 +163,8 @@ def task(fn: Callable[P, R] | None = None, /, **options: Unpack[TaskOptions]) ->
         A :class:`TaskFactory`.
 
     Raises:
-        DefinitionError: The function is ``async`` or a generator function, or an option makes no sense.
-        TypeError: There is no such option.
+        DefinitionError: The function is ``async`` or a generator function, an option makes no sense, or does not
+            exist (then it is also a ``TypeError``).
 
     Example::
 
@@ -153,11 +176,22 @@ def task(fn: Callable[P, R] | None = None, /, **options: Unpack[TaskOptions]) ->
     """
     if fn is not None:
         return TaskFactory(fn, options)
+    _check_names(options)
 
     def decorate(fn: Callable[P, R]) -> TaskFactory[P, R]:
         return TaskFactory(fn, options)
 
     return decorate
+
+
+def _check_names(options: TaskOptions) -> None:
+    refused = _NOT_OPTIONS.intersection(options)
+    if refused:
+        raise checks.UnknownOptionError(
+            f"@task does not take {', '.join(sorted(refused))}; pass arguments when calling the factory"
+        )
+    if not options.keys() <= _KNOWN:
+        checks.unknown("@task", options, _KNOWN)
 
 
 def _name_of(fn: object) -> str:

@@ -8,15 +8,45 @@ time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .errors import DefinitionError
+from .signature import FactoryLike, TaskLike
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
     from typing import Any, NoReturn
 
+    from .interfaces import Executor
     from .task import Task
 
+EXECUTORS = ("inline", "thread", "process")
+SHORTEST_INTERVAL_S = 0.001
+LONGEST_INTERVAL_S = 1e9  # about 31 years: adding it to a date stays within the calendar
 _INFINITE = float("inf")
+_MOST_LOOKED_AT = 10_000
+
+
+class UnknownOptionError(DefinitionError, TypeError):
+    """There is no such option. Also a ``TypeError``, as Python's own would be."""
+
+
+def unknown(where: str, given: Iterable[str], known: Collection[str], *, task: str | None = None) -> NoReturn:
+    """Refuse the options of ``given`` that are not ``known``; ``where`` begins the message."""
+    names = [name for name in given if name not in known]
+    said = "; ".join(f"unknown option {name!r}{_meant(name, known)}" for name in names)
+    raise UnknownOptionError(f"{where}: {said}", task=task)
+
+
+def _meant(value: object, known: Collection[str]) -> str:
+    if not isinstance(value, str):
+        return ""
+    from difflib import get_close_matches
+
+    # Closer in letters to retry_on, and hardly ever meant so.
+    close = ["retries"] if value == "retry" else get_close_matches(value.lower(), known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def task_name(name: object) -> str:
@@ -34,12 +64,8 @@ def count(task: str, option: str, value: object) -> int:
 
 def whole(task: str, option: str, value: object) -> int:
     """A whole number; NumPy's count too, ``True`` does not."""
-    try:
-        if not _is_bool(value):
-            return value.__index__()  # type: ignore[attr-defined, no-any-return]  # asking is finding out
-    except (AttributeError, TypeError):
-        pass
-    return _refuse(task, option, value, "a whole number")
+    number = _index(value)
+    return _refuse(task, option, value, "a whole number") if number is None else number
 
 
 def seconds(task: str, option: str, value: object) -> float:
@@ -79,8 +105,11 @@ def trigger_rule(task: str, value: Any) -> str:
     try:
         return TriggerRule(value)
     except ValueError:
-        known = ", ".join(rule.value for rule in TriggerRule)
-        raise DefinitionError(f"task {task!r}: unknown trigger_rule {value!r}; known are {known}", task=task) from None
+        known = [rule.value for rule in TriggerRule]
+        raise DefinitionError(
+            f"task {task!r}: unknown trigger_rule {_shown(value)}{_meant(value, known)}; known are {', '.join(known)}",
+            task=task,
+        ) from None
 
 
 def retry_on(task: str, value: Any) -> Any:
@@ -94,9 +123,12 @@ def retry_on(task: str, value: Any) -> Any:
 
 
 def at_least_one(option: str, value: object) -> int | None:
-    """A whole number of at least 1, or None."""
-    if value is None or (type(value) is int and value >= 1):
-        return value
+    """A whole number of at least 1, NumPy's too, or None."""
+    if value is None:
+        return None
+    number = _index(value)
+    if number is not None and number >= 1:
+        return number
     raise DefinitionError(f"{option} must be a whole number of at least 1, or None, not {_shown(value)}")
 
 
@@ -116,39 +148,102 @@ def run_timeout(value: object) -> float | None:
     raise DefinitionError(f"the run's timeout must be a finite number of seconds above 0, or None, not {_shown(value)}")
 
 
+def interval(option: str, value: object) -> float:
+    """Seconds between two runs of a schedule."""
+    number = _number(value)
+    if SHORTEST_INTERVAL_S <= number <= LONGEST_INTERVAL_S:
+        return number
+    raise DefinitionError(f"{option} must be a number of seconds from 0.001 to 1e9, not {_shown(value)}")
+
+
+def executor(value: Any) -> str | Executor:
+    """The name of an executor, or an instance."""
+    if isinstance(value, str):
+        if value in EXECUTORS:
+            return str.__str__(value)
+        known = ", ".join(EXECUTORS)
+        raise DefinitionError(f"unknown executor {_shown(value)}{_meant(value, EXECUTORS)}; there are: {known}")
+    if callable(getattr(value, "open", None)) and not isinstance(value, type):
+        return value  # type: ignore[no-any-return]  # it quacks
+    raise DefinitionError(f"executor must be a name ({', '.join(EXECUTORS)}) or an executor, not {_shown(value)}")
+
+
+def run_context(value: object) -> dict[str, object]:
+    """The run's own values: a mapping with text keys; None for none."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        hint = f"; did you mean run(executor={_shown(value)})?" if isinstance(value, str) else ""
+        raise DefinitionError(f"context must be a mapping, not {_shown(value)}{hint}")
+    values: dict[Any, object] = dict(value)
+    for name in values:
+        if not isinstance(name, str):
+            raise DefinitionError(f"names of the run's context values must be text, not {_shown(name)}")
+    return values
+
+
 def callback(task: str, option: str, value: Any) -> Any:
     """A callable or None."""
     return value if value is None or callable(value) else _refuse(task, option, value, "a function, or None")
 
 
-def arguments(task: str, value: object, task_type: type) -> tuple[Any, ...]:
+def arguments(task: str, value: object) -> tuple[Any, ...]:
     """Positional arguments, given as tuple or list: a string would otherwise be torn into letters."""
     if not isinstance(value, (tuple, list)):
         _refuse(task, "args", value, "a tuple or list of positional arguments, e.g. args=(path,)")
-    _no_tasks(task, value, task_type)
+    _no_tasks(task, value)
     return tuple(value)
 
 
-def keyword_arguments(task: str, value: Any, task_type: type) -> dict[str, Any] | None:
+def keyword_arguments(task: str, value: Any) -> dict[str, Any] | None:
     """Keyword arguments: a mapping with text keys, or None."""
     if value is None:
         return None
     if not hasattr(type(value), "keys") or not all(isinstance(key, str) for key in value):
         _refuse(task, "kwargs", value, "a mapping from parameter names to values")
     arguments = dict(value)
-    _no_tasks(task, arguments.values(), task_type)
+    _no_tasks(task, arguments.values())
     return arguments or None
 
 
-def _no_tasks(task: str, values: Any, task_type: type) -> None:
-    for value in values:
-        if isinstance(value, task_type):
-            other = getattr(value, "name", "?")
-            raise DefinitionError(
-                f"task {task!r} got task {other!r} as an argument; draw the edge with set_downstream() and read "
-                f"context[{other!r}] in the function",
-                task=task,
-            )
+def _no_tasks(task: str, values: Iterable[object]) -> None:
+    """Refuse tasks and factories among the arguments, also inside lists, tuples and dicts."""
+    pending = list(values)
+    looked_at = 0
+    for value in pending:  # grows while it is walked
+        if isinstance(value, (TaskLike, FactoryLike)):
+            _refuse_declared(task, value)
+        # Bounded: arguments may be millions of rows, and a list may contain itself. Whoever passes a task by mistake
+        # does not hide it among so many.
+        if looked_at < _MOST_LOOKED_AT and isinstance(value, (list, tuple, dict)):
+            inside = list(dict.values(value) if isinstance(value, dict) else value[: _MOST_LOOKED_AT - looked_at])
+            looked_at += len(inside) + 1
+            pending += inside
+
+
+def _refuse_declared(task: str, value: TaskLike | FactoryLike) -> NoReturn:
+    if isinstance(value, TaskLike):
+        raise DefinitionError(
+            f"task {task!r} got task {value.name!r} as an argument; draw the edge with set_downstream() "
+            f"and read context[{value.name!r}] in the function",
+            task=task,
+        )
+    name = value.__name__
+    raise DefinitionError(
+        f"task {task!r} got the task factory {name!r} as an argument; pass its plain function, "
+        f"{name}.fn, or make a task of it, draw the edge with set_downstream() and read context[{name!r}]",
+        task=task,
+    )
+
+
+def _index(value: Any) -> int | None:
+    """A whole number as a plain int, None for anything else."""
+    if _is_bool(value):
+        return None
+    try:
+        return value.__index__()  # type: ignore[no-any-return]  # asking is finding out
+    except (AttributeError, TypeError):
+        return None
 
 
 def _number(value: object) -> float:

@@ -33,6 +33,9 @@ class Pipeline:
         executor: ``"thread"`` (default), ``"process"``, ``"inline"``, or an instance such as
             ``ProcessExecutor(max_workers=8)``, which stays warm from run to run.
 
+    Attributes:
+        last_run: The latest run that ended, also after Ctrl-C or an error of ``run()``; None before the first.
+
     Raises:
         DefinitionError: An argument makes no sense.
 
@@ -47,7 +50,7 @@ class Pipeline:
     def __init__(self, name: str, max_workers: int | None = None, *, executor: str | Executor = "thread") -> None:
         self.name = _checked_name(name)
         self.max_workers = options.at_least_one("max_workers", max_workers)
-        self.executor = executor
+        self.executor = options.executor(executor)
         self.last_run: PipelineRun | None = None
         self._tasks: list[Task] = []
         self._running = 0
@@ -162,7 +165,7 @@ class Pipeline:
         from .engine.launch import Launch, RunOptions
 
         run_options = RunOptions(
-            context,
+            options.run_context(context),
             self.executor if executor is None else executor,
             self.max_workers if max_workers is None else max_workers,
             timeout,
@@ -197,7 +200,10 @@ class Pipeline:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By definition: a pipeline named by a task's code would otherwise drag its runs into every worker.
-        return _restored, (self.name, self.max_workers, self.tasks, [_edges_of(task) for task in self._tasks])
+        # An executor's instance belongs to the process that made it; its name means the same everywhere.
+        executor = self.executor if isinstance(self.executor, str) else "thread"
+        edges = [_edges_of(task) for task in self._tasks]
+        return _restored, (self.name, self.max_workers, self.tasks, edges, executor)
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name!r}: {len(self._tasks)} tasks>"
@@ -213,8 +219,10 @@ def _edges_of(task: Task) -> list[str]:
     return [upstream.name for upstream in task.upstream]
 
 
-def _restored(name: str, max_workers: int | None, tasks: tuple[Task, ...], upstreams: list[list[str]]) -> Pipeline:
-    pipeline = Pipeline(name, max_workers)
+def _restored(
+    name: str, max_workers: int | None, tasks: tuple[Task, ...], upstreams: list[list[str]], executor: str
+) -> Pipeline:
+    pipeline = Pipeline(name, max_workers, executor=executor)
     by_name = {task.name: task for task in tasks}
     for task, above in zip(tasks, upstreams, strict=True):
         pipeline.add_task(task)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import atexit
 import inspect
-import logging
+import os
 import signal
 import threading
 from collections import deque
@@ -24,24 +24,24 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES
-from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.base import BaseTrigger
 
+from . import options as checks
+from .cadence import Every, ThreadPerRun, quiet
 from .compile import compile_tasks
 from .engine.launch import RunOptions
-from .errors import DefinitionError, OrchestrationError
+from .errors import DefinitionError, NestedRunError, OrchestrationError
+from .payload.tokens import is_worker
+from .payload.traceback_text import format_error
+from .pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .engine.handle import RunHandle
     from .executors.process import ProcessExecutor
-    from .pipeline import Pipeline
     from .records import PipelineRun
 
-SHORTEST_INTERVAL_S = 0.001
-LONGEST_INTERVAL_S = 1e9  # about 31 years: adding it to a date stays within the calendar
 RUNS_KEPT = 10
 _ENDED = 0  # no signal has this number
 
@@ -76,15 +76,17 @@ def schedule_pipeline(
 
     Raises:
         DefinitionError: An argument makes no sense, or the pipeline cannot run as written; nothing was started.
+        NestedRunError: Called in a worker process.
         TypeError: A run option does not exist.
 
     Example::
 
         schedule_pipeline(pipeline, interval_seconds=60, executor="process", timeout=50)
     """
-    _check(pipeline, interval_seconds, max_runs, on_run, run_options)
-    assert interval_seconds is not None
-    handle = ScheduleHandle(pipeline, float(interval_seconds), max_runs, on_run, run_options)
+    _check(pipeline, on_run, run_options)
+    interval_s = checks.interval("interval_seconds", interval_seconds)
+    max_runs = checks.at_least_one("max_runs", max_runs)
+    handle = ScheduleHandle(pipeline, interval_s, max_runs, on_run, run_options)
     if not blocking:
         handle._begin()
     elif threading.current_thread() is threading.main_thread():
@@ -128,10 +130,11 @@ class ScheduleHandle:
         self._skipped = self._missed = 0  # slots, since they were last logged
         self._stopping = self._cancelling = self._finishing = False
         self._ended = threading.Event()
+        self._pid = os.getpid()
         self._news: SimpleQueue[int] = SimpleQueue()  # signals and _ENDED: put() is safe in a signal handler
-        self._scheduler = BackgroundScheduler(timezone=UTC, logger=_quiet(), executors={"default": _ThreadPerRun()})
+        self._scheduler = BackgroundScheduler(timezone=UTC, logger=quiet(), executors={"default": ThreadPerRun()})
         self._scheduler.add_listener(self._note_skipped, EVENT_JOB_MAX_INSTANCES)
-        self._every = _Every(timedelta(seconds=interval_s), self._note_missed)
+        self._every = Every(timedelta(seconds=interval_s), self._note_missed)
         self._job = self._scheduler.add_job(
             self._take_turn,
             trigger=self._every,
@@ -222,11 +225,13 @@ class ScheduleHandle:
             self._begin()
             if self._news.get() == _ENDED:
                 return
-            self._log().info("pipeline {}: schedule ends after the current run; a second signal cancels it", self._name)
+            self._log().info(
+                "pipeline {!r}: schedule ends after the current run; a second signal cancels it", self._name
+            )
             self.stop()
             if self._news.get() == _ENDED:
                 return
-            self._log().warning("pipeline {}: current run is cancelled", self._name)
+            self._log().warning("pipeline {!r}: current run is cancelled", self._name)
         finally:
             for signum, disposition in previous.items():
                 signal.signal(signum, disposition)
@@ -243,7 +248,7 @@ class ScheduleHandle:
             missed, self._missed = self._missed, 0
         try:
             if missed:
-                self._log().warning("pipeline {}: {} due runs were missed; one makes up for them", self._name, missed)
+                self._log().warning("pipeline {!r}: {} due runs were missed; one makes up for them", self._name, missed)
             self._report(self._run_once())
         finally:
             self._end_turn()
@@ -254,12 +259,13 @@ class ScheduleHandle:
             skipped, self._skipped = self._skipped, 0
             stopping = self._stopping
         if skipped:
-            self._log().warning("pipeline {}: {} due runs were skipped while one went on", self._name, skipped)
+            self._log().warning("pipeline {!r}: {} due runs were skipped while one went on", self._name, skipped)
         if stopping:
             self._finish()
 
     def _run_once(self) -> PipelineRun | None:
         run: PipelineRun | None = None
+        before = self._pipeline.last_run
         try:
             handle = self._pipeline.start(**self._options)
             with self._lock:
@@ -269,8 +275,9 @@ class ScheduleHandle:
                 handle.cancel()
             run = handle.result()
         except BaseException as error:  # noqa: BLE001  # nothing a run does may end the schedule
-            run = getattr(error, "run", None)
-            self._log().opt(exception=error).error("pipeline {}: its scheduled run raised", self._name)
+            last = self._pipeline.last_run  # an error that has no run of its own (no worker starts) leaves it there
+            run = getattr(error, "run", None if last is before else last)
+            self._tell("its scheduled run raised", error)
         with self._lock:
             self._current = None
             self._run_count += 1
@@ -285,7 +292,7 @@ class ScheduleHandle:
         try:
             self._on_run(run)
         except BaseException as error:  # noqa: BLE001  # the user's code, and its errors are told, not obeyed
-            self._log().opt(exception=error).error("pipeline {}: on_run raised", self._name)
+            self._tell("on_run raised", error)
 
     def _finish(self) -> None:
         with self._lock:
@@ -300,6 +307,8 @@ class ScheduleHandle:
         self._news.put(_ENDED)
 
     def _end_with_interpreter(self) -> None:
+        if os.getpid() != self._pid:  # a forked child: the schedule's threads are not in it, and it is not the child's
+            return
         self.stop(cancel=True)
         self._ended.wait()
 
@@ -315,43 +324,14 @@ class ScheduleHandle:
     def _name(self) -> str:
         return self._pipeline.name
 
+    def _tell(self, what: str, error: BaseException) -> None:
+        # As text: loguru's own way shows the values of all variables, whose __repr__ is more of the user's code.
+        self._log().error("pipeline {!r}: {}\n{}", self._name, what, format_error(error).rstrip())
+
     def _log(self) -> Any:
         from loguru import logger
 
         return logger.bind(pipeline=self._name)
-
-
-class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped
-    """Slots at fixed distances from the first one. Those already over are passed by in one step, and told."""
-
-    def __init__(self, interval: timedelta, missed: Callable[[int], None]) -> None:
-        self._interval = interval
-        self._missed = missed
-        self._told: datetime | None = None
-
-    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        if previous_fire_time is None:
-            return now
-        following = self.first_after(previous_fire_time + self._interval, now)
-        passed_by = (following - previous_fire_time) // self._interval - 1
-        if passed_by and self._told != previous_fire_time:  # APScheduler asks twice for each slot
-            self._told = previous_fire_time
-            self._missed(passed_by)
-        return following
-
-    def first_after(self, slot: datetime, now: datetime) -> datetime:
-        """``slot`` itself if it is still to come, else the first one after ``now``."""
-        return slot if slot > now else slot + ((now - slot) // self._interval + 1) * self._interval
-
-
-class _ThreadPerRun(BaseExecutor):  # type: ignore[misc]  # APScheduler is untyped
-    """A daemon thread for each run: a thread pool's are joined at exit before anybody may cancel what they do."""
-
-    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
-        threading.Thread(target=self._run, args=(job, run_times), name="dremioframe-schedule", daemon=True).start()
-
-    def _run(self, job: Any, run_times: list[datetime]) -> None:
-        self._run_job_success(job.id, run_job(job, "default", run_times, self._logger.name))
 
 
 def _warm_executor(pipeline: Pipeline, run_options: Mapping[str, Any]) -> ProcessExecutor | None:
@@ -364,29 +344,27 @@ def _warm_executor(pipeline: Pipeline, run_options: Mapping[str, Any]) -> Proces
     return ProcessExecutor(pipeline.max_workers if max_workers is None else max_workers)
 
 
-def _quiet() -> logging.Logger:
-    # Every skipped slot is a warning of APScheduler's; ours is one per run. A logger outside the hierarchy, so that
-    # nothing of the user's configuration is touched.
-    return logging.Logger("dremioframe.schedule", level=logging.ERROR)  # noqa: LOG001
+def _check_caller(pipeline: object) -> None:
+    if is_worker():
+        raise NestedRunError(
+            "schedule_pipeline() was called in a worker process. Either task code called it, or a module that a worker "
+            "imports calls it when it is imported: move that call into a function, or under "
+            "`if __name__ == '__main__':`"
+        )
+    if not isinstance(pipeline, Pipeline):
+        raise DefinitionError(f"schedule_pipeline takes a Pipeline, not {pipeline!r:.200}")
 
 
-def _check(
-    pipeline: Pipeline, interval_seconds: object, max_runs: object, on_run: object, run_options: Mapping[str, Any]
-) -> None:
+def _check(pipeline: Pipeline, on_run: object, run_options: Mapping[str, Any]) -> None:
     """Tell everything now that would otherwise be told again and again, run by run."""
-    if isinstance(interval_seconds, bool) or not isinstance(interval_seconds, (int, float)):
-        raise DefinitionError(f"interval_seconds must be a number of seconds, not {interval_seconds!r}")
-    if not SHORTEST_INTERVAL_S <= interval_seconds <= LONGEST_INTERVAL_S:
-        raise DefinitionError(f"interval_seconds must be from 0.001 to 1e9 seconds, not {interval_seconds!r}")
-    if max_runs is not None and (type(max_runs) is not int or max_runs < 1):
-        raise DefinitionError(f"max_runs must be a whole number of at least 1, or None, not {max_runs!r}")
+    _check_caller(pipeline)
     if on_run is not None and not callable(on_run):
         raise DefinitionError(f"on_run must be a function that takes a run, or None, not {on_run!r:.200}")
     given = inspect.signature(pipeline.start).bind(**run_options)
     given.apply_defaults()
     options = given.arguments
     RunOptions(
-        options["context"],
+        checks.run_context(options["context"]),
         pipeline.executor if options["executor"] is None else options["executor"],
         options["max_workers"],
         options["timeout"],

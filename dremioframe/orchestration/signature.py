@@ -1,7 +1,8 @@
 """What the signature of an action says: can it be a task at all, and does it take ``context``?
 
 What lives here: questions about callables, answered without calling them and, for all common kinds, without the
-``inspect`` module (its import costs as much as the rest of the package). What may not: opinions on values.
+``inspect`` module (its import costs as much as the rest of the package); and the names of what is declared, tasks and
+factories, so that modules below them can tell them from actions and values. What may not: opinions on values.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from .errors import DefinitionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Collection, Container, Mapping
     from types import CodeType
     from typing import Any
 
@@ -30,13 +31,39 @@ _CONTEXT = "context"
 _MANY_LAYERS = 100
 
 
+class TaskLike:
+    """What every task is: a declaration, and no value that task code could want."""
+
+    __slots__ = ()
+
+    name: str
+
+
+class FactoryLike:
+    """What every factory of tasks is: callable, and no action."""
+
+    __slots__ = ()
+
+    __name__: str
+
+
 def check_action(task: str, action: object) -> None:
     """Refuse what cannot run as a task.
 
     Raises:
-        DefinitionError: Not callable, a generator function, or ``async def``; found also behind ``partial``, bound
-            methods and ``__call__``.
+        DefinitionError: Not callable, a factory of tasks, a generator function, or ``async def``; found also behind
+            ``partial``, bound methods and ``__call__``.
     """
+    innermost = action
+    while isinstance(innermost, partial):
+        innermost = innermost.func
+    if isinstance(innermost, FactoryLike):
+        made = innermost.__name__
+        raise DefinitionError(
+            f"task {task!r}: the action is the task factory {made!r}; pass its plain function, {made}.fn, or make the "
+            f"task with {made}()",
+            task=task,
+        )
     if not callable(action):
         raise DefinitionError(f"task {task!r}: action must be callable, not {action!r:.200}", task=task)
     code = getattr(_function_behind(action), "__code__", None)
@@ -57,6 +84,65 @@ def takes_context(action: Callable[..., Any], n_args: int, keywords: Container[s
     if type(action) is FunctionType and not action.__dict__:
         return _code_takes_context(action.__code__, n_args)
     return _takes_context(action, n_args, 0)
+
+
+def fits(action: Any, n_args: int, keywords: Collection[str]) -> bool:
+    """Whether a call with so many positional arguments and these keywords can work; True where nobody can tell.
+
+    ``context`` counts as given where the engine will give it.
+    """
+    if takes_context(action, n_args, keywords):
+        keywords = {*keywords, _CONTEXT}
+    for _ in range(_MANY_LAYERS):
+        if isinstance(action, partial):
+            n_args += len(action.args)
+            keywords = {*keywords, *action.keywords}
+            action = action.func
+        elif isinstance(action, MethodType):
+            n_args += 1
+            action = action.__func__
+        elif isinstance(action, FunctionType):
+            return _function_fits(action, n_args, keywords)
+        elif isinstance(action, (type, BuiltinFunctionType)) or not isinstance(type(action).__call__, FunctionType):
+            break
+        else:
+            n_args += 1
+            action = type(action).__call__
+    return True
+
+
+def _function_fits(function: FunctionType, n_args: int, keywords: Collection[str]) -> bool:
+    code = function.__code__
+    n_positional, n_posonly = code.co_argcount, code.co_posonlyargcount
+    if n_args > n_positional and not code.co_flags & _VAR_POSITIONAL:
+        return False
+    names = code.co_varnames[: n_positional + code.co_kwonlyargcount]
+    nameable = names[max(n_args, n_posonly) :] if n_args < n_positional else names[n_positional:]
+    if not code.co_flags & _VAR_KEYWORD and any(keyword not in nameable for keyword in keywords):
+        return False
+    if any(keyword in names[n_posonly : min(n_args, n_positional)] for keyword in keywords):
+        return False  # given twice
+    n_required = n_positional - len(function.__defaults__ or ())
+    missing = any(i < n_posonly or name not in keywords for i, name in enumerate(names[n_args:n_required], n_args))
+    optional = function.__kwdefaults__ or {}
+    return not missing and all(name in keywords or name in optional for name in names[n_positional:])
+
+
+def misfit(action: Any, args: tuple[object, ...], keywords: Mapping[str, object]) -> str:
+    """Why a call with these arguments cannot work, in words; empty if it can after all."""
+    import inspect
+
+    given = dict(keywords)
+    if takes_context(action, len(args), keywords):
+        given[_CONTEXT] = None
+    try:
+        signature = inspect.signature(action, follow_wrapped=False)
+        signature.bind(*args, **given)
+    except ValueError:
+        return ""
+    except TypeError as error:
+        return f"{error}; its parameters are {signature}"
+    return ""
 
 
 def _takes_context(action: Any, n_args: int, layer: int) -> bool:

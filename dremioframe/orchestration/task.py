@@ -18,6 +18,7 @@ from .errors import DefinitionError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Never
 
     from .interfaces import RetryOn
     from .machine.states import TaskState
@@ -47,7 +48,7 @@ class StatusSource(Protocol):
         """State of the task of that name."""
 
 
-class Task:
+class Task(signature.TaskLike):
     """One unit of work of a pipeline: a callable, its arguments, and how to treat its failures.
 
     Args:
@@ -69,7 +70,8 @@ class Task:
             is raised in the action.
 
     Raises:
-        DefinitionError: A value makes no sense; the message names the task and the option.
+        DefinitionError: A value makes no sense, or there is no such option (then it is also a ``TypeError``); the
+            message names the task and the option.
 
     Example::
 
@@ -116,15 +118,18 @@ class Task:
         timeout: float | None = None,
         priority: int = _PRIORITY,
         on_kill: Callable[[], object] | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            options.unknown(f"task {name!r:.200}", unknown, OPTIONS)
         if type(name) is not str:
             name = options.task_name(name)
         if type(action) is not FunctionType or action.__code__.co_flags & signature.NOT_PLAIN:
             signature.check_action(name, action)
         self.name = name
         self.action = action
-        self.args: tuple[Any, ...] = _NO_ARGS if args is _NO_ARGS else options.arguments(name, args, Task)
-        self._kwargs = None if kwargs is None else options.keyword_arguments(name, kwargs, Task)
+        self.args: tuple[Any, ...] = _NO_ARGS if args is _NO_ARGS else options.arguments(name, args)
+        self._kwargs = None if kwargs is None else options.keyword_arguments(name, kwargs)
         self.retries = retries if retries is _NO_RETRIES else options.count(name, "retries", retries)
         self.trigger_rule = trigger_rule if trigger_rule is _ALL_SUCCESS else options.trigger_rule(name, trigger_rule)
         self.retry_delay = retry_delay
@@ -189,17 +194,17 @@ class Task:
         """Draw an edge: this task runs after ``other``. The same edge twice counts once.
 
         Returns:
-            ``other``, so that it chains: ``c.set_upstream(b).set_upstream(a)``.
+            This task, so that ``c.set_upstream(a).set_upstream(b)`` puts it after both.
 
         Raises:
             DefinitionError: ``other`` is no task, or one of both takes part in a run that goes on.
 
         Example::
 
-            load.set_upstream(transform).set_upstream(extract)
+            report.set_upstream(sales).set_upstream(returns)
         """
         _draw_edge(other, self)
-        return other
+        return self
 
     @property
     def takes_context(self) -> bool:
@@ -268,6 +273,8 @@ _DEFAULTS: tuple[tuple[str, Any], ...] = (
     ("priority", _PRIORITY),
     ("on_kill", None),
 )
+#: What ``Task`` takes by name, besides its name, action and arguments.
+OPTIONS = tuple(option for option, _ in _DEFAULTS)
 
 
 def _restored(kind: type[Task], positional: tuple[Any, ...], given: dict[str, Any]) -> Task:
@@ -277,7 +284,7 @@ def _restored(kind: type[Task], positional: tuple[Any, ...], given: dict[str, An
 def _draw_edge(up: Task, down: Task) -> None:
     for end, other in ((up, down), (down, up)):
         if not isinstance(end, Task):
-            raise DefinitionError(f"an edge leads from task to task, not to {end!r:.200}; it was drawn at {other!r}")
+            raise _no_end(end, other)
         if end._last_run is not None and end._last_run.is_active:
             raise DefinitionError(
                 f"the graph is frozen while it runs: edge {up.name!r} -> {down.name!r} refused", task=end.name
@@ -285,6 +292,11 @@ def _draw_edge(up: Task, down: Task) -> None:
     if down not in up._downstream:
         up._downstream = _with(up._downstream, down)
         down._upstream = _with(down._upstream, up)
+
+
+def _no_end(end: object, other: Task) -> DefinitionError:
+    hint = f"; call it: {end.__name__}()" if isinstance(end, signature.FactoryLike) else ""
+    return DefinitionError(f"an edge leads from task to task, not to {end!r:.200}{hint}; it was drawn at {other!r}")
 
 
 def _with(edges: Edges, task: Task) -> Edges:

@@ -1,0 +1,57 @@
+"""When the slots of a schedule are due, and the thread each of them gets: what APScheduler is told.
+
+What lives here: its trigger, its executor, its (silent) logger. What may not: pipelines and runs. Loaded on
+demand only, by ``schedule``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.triggers.base import BaseTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, timedelta
+
+
+class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped
+    """Slots at fixed distances from the first one. Those already over are passed by in one step, and told."""
+
+    def __init__(self, interval: timedelta, missed: Callable[[int], None]) -> None:
+        self._interval = interval
+        self._missed = missed
+        self._told: datetime | None = None
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        if previous_fire_time is None:
+            return now
+        following = self.first_after(previous_fire_time + self._interval, now)
+        passed_by = (following - previous_fire_time) // self._interval - 1
+        if passed_by and self._told != previous_fire_time:  # APScheduler asks twice for each slot
+            self._told = previous_fire_time
+            self._missed(passed_by)
+        return following
+
+    def first_after(self, slot: datetime, now: datetime) -> datetime:
+        """``slot`` itself if it is still to come, else the first one after ``now``."""
+        return slot if slot > now else slot + ((now - slot) // self._interval + 1) * self._interval
+
+
+class ThreadPerRun(BaseExecutor):  # type: ignore[misc]  # APScheduler is untyped
+    """A daemon thread for each run: a thread pool's are joined at exit before anybody may cancel what they do."""
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        threading.Thread(target=self._run, args=(job, run_times), name="dremioframe-schedule", daemon=True).start()
+
+    def _run(self, job: Any, run_times: list[datetime]) -> None:
+        self._run_job_success(job.id, run_job(job, "default", run_times, self._logger.name))
+
+
+def quiet() -> logging.Logger:
+    # Every skipped slot is a warning of APScheduler's; ours is one per run. A logger outside the hierarchy, so that
+    # nothing of the user's configuration is touched.
+    return logging.Logger("dremioframe.schedule", level=logging.ERROR)  # noqa: LOG001
