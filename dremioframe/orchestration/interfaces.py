@@ -124,7 +124,8 @@ class Plan(NamedTuple):
         run_id: Unique text.
         pipeline_name: As given by the user.
         dag: The graph; ``dag.names[i]``, ``dag.takes_context[i]``, ...
-        tasks: The definitions, by index (``action``, ``args``, ``kwargs``, ``timeout``, ``retry_on``, ``on_kill``).
+        tasks: The definitions, by index (``action``, ``args``, ``kwargs``, ``retry_on``, ``on_kill``).
+        timeouts: Seconds one attempt of each task may take, or None; as they were when the run began.
         context: The run's own values.
         max_workers: Ceiling of attempts running at once, or None for the executor's own.
     """
@@ -133,6 +134,7 @@ class Plan(NamedTuple):
     pipeline_name: str
     dag: Dag
     tasks: Sequence[Task]
+    timeouts: Sequence[float | None]
     context: Mapping[str, object]
     max_workers: int | None
 

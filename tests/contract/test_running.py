@@ -209,9 +209,27 @@ def test_executors_may_be_the_pipelines_own(executor):
 
 @pytest.mark.parametrize("bad", ["proces", 7, ThreadExecutor, None])
 def test_unknown_executors_are_refused(bad):
-    pipeline = pipeline_of(Task("t", lambda: 1), executor=bad)
     with pytest.raises(DefinitionError, match="executor"):
-        pipeline.run()
+        pipeline_of(Task("t", lambda: 1), executor=bad)
+    if bad is not None:
+        with pytest.raises(DefinitionError, match="executor"):
+            pipeline_of(Task("t", lambda: 1)).run(executor=bad)
+
+
+def test_options_assigned_during_a_run_do_not_reach_it(executor):
+    def meddle():
+        task.timeout = "nonsense"
+        return 1
+
+    task = Task("t", meddle, timeout=30)
+    later = Task("u", lambda: 2, timeout=30)
+    task.set_downstream(later)
+    pipeline = pipeline_of(task, later)
+    handle = pipeline.start(executor=executor)
+    later.timeout = "nonsense"
+    assert dict(handle.result(30)) == {"t": 1, "u": 2}
+    with pytest.raises(DefinitionError, match="timeout"):
+        pipeline.run(executor=executor)
 
 
 def test_thread_timeout_is_retried_only_when_the_thread_has_ended():

@@ -84,7 +84,7 @@ class Case:
     def run(self, check=True):
         dag = compile_tasks(self.tasks)
         data = RunData("id", "p", dag, datetime.now(UTC))
-        plan = Plan("id", "p", dag, self.tasks, {}, None)
+        plan = Plan("id", "p", dag, self.tasks, [task.timeout for task in self.tasks], {}, None)
         executor = SimulatedExecutor(self.workers, self.script, seed=self.seed)
         Coordinator(
             plan,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..machine.states import TaskState
     from ..task import Task
 
+
 class RunOptions:
     """What ``run`` and ``start`` take, checked.
 
@@ -73,6 +74,13 @@ def make_executor(name: str, max_workers: int | None) -> Executor:
             from ..executors.process import ProcessExecutor
 
             return ProcessExecutor(max_workers)
+
+
+def _timeouts(tasks: Sequence[Task]) -> tuple[float | None, ...]:
+    """The time-outs as they are now: the user may assign others, or nonsense, while the run goes on."""
+    return tuple(
+        [None if task.timeout is None else options.time_limit(task.name, "timeout", task.timeout) for task in tasks]
+    )
 
 
 class LiveRun:
@@ -126,7 +134,7 @@ class Launch:
         dag = compile_tasks(tasks, run_options.context)
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
         data = RunData(run_id, pipeline_name, dag, datetime.now(UTC))
-        plan = Plan(run_id, pipeline_name, dag, tasks, run_options.context, run_options.max_workers)
+        plan = Plan(run_id, pipeline_name, dag, tasks, _timeouts(tasks), run_options.context, run_options.max_workers)
         self._owned = isinstance(run_options.executor, str)
         self._executor = (
             make_executor(run_options.executor, run_options.max_workers)

@@ -84,7 +84,7 @@ class InlineSession:
         return Turn([(task, attempt, outcome)], [], [])
 
     def _run(self, task: int, attempt: int) -> Outcome:
-        limit_s = self._plan.tasks[task].timeout
+        limit_s = self._plan.timeouts[task]
         self._in_user_code = True
         try:
             outcome = run_here(self._plan, self._inputs, task, attempt)

@@ -105,7 +105,7 @@ def timed_out(
         advice: What became of its code; ends the message.
     """
     definition = plan.tasks[task]
-    limit_s = definition.timeout or 0.0
+    limit_s = plan.timeouts[task] or 0.0
     error = TaskTimeoutError(
         f"task {definition.name!r}, attempt {attempt}: ran longer than its timeout of {limit_s:g} s; {advice}",
         task=definition.name,

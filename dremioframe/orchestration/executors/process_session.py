@@ -11,6 +11,7 @@ from itertools import count
 from typing import assert_never
 
 from ..attempt import LocalOutcome
+from ..calls import Request
 from ..errors import RunCancelledError, TaskTimeoutError, WorkerLostError
 from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
@@ -56,19 +57,21 @@ class ProcessSession:
         return self._lease.room()
 
     def submit(self, attempts: Sequence[tuple[int, int]]) -> None:
-        tasks, pack, send, tag = self._plan.tasks, self._data.pack, self._lease.submit, self._tag
+        timeouts, pack, send, tag = self._plan.timeouts, self._data.pack, self._lease.submit, self._tag
         for task, attempt in attempts:
             try:
                 parts = pack(task, attempt)
             except Unsendable as error:
                 self._ended.append((task, attempt, LocalOutcome(OutcomeStatus.FAILED, failure=error.failure)))
                 continue
-            send(tag | (attempt << _TASK_BITS) | task, parts, tasks[task].timeout)
+            send(tag | (attempt << _TASK_BITS) | task, parts, timeouts[task])
 
     def _call_id(self, task: int, attempt: int) -> int:
         return self._tag | (attempt << _TASK_BITS) | task
 
     def _answer(self, call_id: int, request: bytes) -> bytes | Segment:
+        if not call_id and request[:1] != Request.TOKEN:  # an initializer may need code; no task asks for anything else
+            raise LookupError("no task asks")
         return self._data.answer(*_attempt_of(call_id), request)
 
     def stop(self, task: int, attempt: int, reason: int) -> None:
@@ -119,7 +122,7 @@ class ProcessSession:
         where = f"task {definition.name!r}, attempt {attempt}"
         error: OrchestrationError
         if self._stops.get((task, attempt)) == StopReason.TIMEOUT:
-            limit_s = definition.timeout or 0.0
+            limit_s = self._plan.timeouts[task] or 0.0
             text = f"{where}: ran longer than its timeout of {limit_s:g} s and was ended (worker pid {event.pid})"
             error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
             return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error), stats=AttemptStats(event.pid))

@@ -107,7 +107,7 @@ class ThreadSession:
         self._returned: list[tuple[int, int]] = []
         self._threads = 0  # that serve a slot
         self._started = 0  # ever; one that lost its slot may not know it yet
-        self._times_limited = any(task.timeout is not None for task in plan.tasks)
+        self._times_limited = any(limit_s is not None for limit_s in plan.timeouts)
 
     def now(self) -> float:
         return time.monotonic()
@@ -134,7 +134,7 @@ class ThreadSession:
                 continue
             running.thread = threading.current_thread()
             running.started_s = time.monotonic()
-            if self._plan.tasks[running.task].timeout is not None:
+            if self._plan.timeouts[running.task] is not None:
                 self._done.put(None)  # the owner may be waiting without a limit: it has a deadline now
             self._done.put((running, self._run(running)))
             if (running.task, running.attempt) in self._abandoned:
@@ -200,7 +200,7 @@ class ThreadSession:
         for running in self._running.values():
             if running.give_up_s is not None:
                 moments.append(running.give_up_s)
-            limit_s = self._plan.tasks[running.task].timeout
+            limit_s = self._plan.timeouts[running.task]
             if limit_s is not None and running.started_s is not None and not running.overdue_said:
                 moments.append(running.started_s + limit_s)
         return max(0.0, min(moments) - self.now()) if moments else None
@@ -225,7 +225,7 @@ class ThreadSession:
     def _find_overdue(self) -> list[tuple[int, int]]:
         now_s, overdue = self.now(), []
         for key, running in self._running.items():
-            limit_s = self._plan.tasks[running.task].timeout
+            limit_s = self._plan.timeouts[running.task]
             if limit_s is None or running.started_s is None or running.overdue_said:
                 continue
             if now_s >= running.started_s + limit_s:

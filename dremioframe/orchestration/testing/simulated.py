@@ -144,7 +144,7 @@ class SimulatedSession:
             dispatch = self._dispatches[task] = self._dispatches.get(task, 0) + 1
             definition = self._plan.tasks[task]
             behaviour = self._executor.behaviour(definition.name, dispatch)
-            self._running[task, attempt] = _Running(task, attempt, behaviour, self.now(), definition.timeout)
+            self._running[task, attempt] = _Running(task, attempt, behaviour, self.now(), self._plan.timeouts[task])
             self._note("submitted", task, attempt)
 
     def _note(self, what: str, task: int, attempt: int) -> None:
@@ -211,7 +211,7 @@ class SimulatedSession:
         where = f"task {definition.name!r}, attempt {running.attempt}"
         behaviour = running.behaviour
         if running.reason == StopReason.TIMEOUT:
-            limit_s = definition.timeout or 0.0
+            limit_s = self._plan.timeouts[running.task] or 0.0
             error = TaskTimeoutError(f"{where}: ran longer than its timeout of {limit_s:g} s", timeout_s=limit_s)
             return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error))
         if running.reason == StopReason.CANCEL:
