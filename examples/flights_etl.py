@@ -163,12 +163,12 @@ def heavy_seconds(run: PipelineRun) -> tuple[float, int]:
 
 
 def print_table(summary: pa.Table) -> None:
-    totals = summary.group_by("month").aggregate([(name, "sum") for name in summary.column_names[3:]]).to_pylist()
+    totals = summary.group_by("month").aggregate([(name, "sum") for name in summary.column_names[3:]])
     print(
         f"\n{'month':>5} {'flights':>8} {'cancelled':>9} {'arrival delay':>13} {'late aircraft':>13}"
         f" {'knock-on':>9} {'near encounters':>15}"
     )
-    for row in totals:
+    for row in totals.sort_by("month").to_pylist():  # group_by promises no order
         print(
             f"{row['month']:>5} {row['count_all_sum']:>8,} {row['cancelled_sum_sum']:>9,}"
             f" {row['arr_delay_sum_sum'] / row['arr_delay_count_sum']:>9.2f} min"

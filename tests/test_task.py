@@ -27,10 +27,10 @@ from dremioframe.orchestration import (
     SkipTask,
     Task,
     TaskTimeoutError,
-    task,
 )
 from dremioframe.orchestration.context import running_task
 from dremioframe.orchestration.dag.trigger_rules import TriggerRule
+from dremioframe.orchestration.decorators import task as decorate
 from dremioframe.orchestration.machine.states import TaskState
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def test_unknown_options_are_told_with_what_was_meant() -> None:
     with pytest.raises(DefinitionError, match=r"task 't': unknown option 'retry'; did you mean 'retries'\?") as caught:
         once(retry=1)
     assert isinstance(caught.value, TypeError)
-    with pytest.raises(DefinitionError, match="unknown option 'zzz'$"):
+    with pytest.raises(DefinitionError, match=r"unknown option 'zzz'$"):
         once(zzz=1, retries=2)
 
 
@@ -214,7 +214,7 @@ def test_unknown_rules_are_told_with_what_was_meant() -> None:
 # ------------------------------------------------------------------------------------------------------------- actions
 
 
-@task
+@decorate
 def factory() -> int:
     return 1
 

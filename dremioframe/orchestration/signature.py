@@ -91,6 +91,11 @@ def fits(action: Any, n_args: int, keywords: Collection[str]) -> bool:
 
     ``context`` counts as given where the engine will give it.
     """
+    if type(action) is FunctionType and not keywords:  # the usual call, without further questions
+        code = action.__code__
+        most = code.co_argcount
+        if not code.co_kwonlyargcount and most - len(action.__defaults__ or ()) <= n_args <= most:
+            return True
     if takes_context(action, n_args, keywords):
         keywords = {*keywords, _CONTEXT}
     for _ in range(_MANY_LAYERS):

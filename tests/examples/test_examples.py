@@ -89,6 +89,8 @@ def test_flights(tmp_path: Path) -> None:
     assert written == [*(f"flights-2013-{month:02}.parquet" for month in range(1, 13)), "summary-2013.parquet"]
     assert "Traceback" not in out
     assert "weather" in err
+    months = re.findall(r"^ +(\d+) +[\d,]+ +[\d,]+ +-?[\d.]+ min ", out, re.MULTILINE)
+    assert months == [str(month) for month in range(1, 13)], out
     assert re.search(r"^CPU-heavy stages +[\d.]+ s +[\d.]+ s +[\d.]+x$", out, re.MULTILINE), out
 
 
