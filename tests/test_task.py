@@ -659,3 +659,9 @@ def test_run_alone_fails_an_attempt_over_its_time() -> None:
         Task("t", slow_once, timeout=0.01).run()
     assert isinstance(caught.value, OrchestrationError)
     assert caught.value.timeout_s == 0.01
+
+
+def test_more_retries_than_can_be_numbered_are_refused() -> None:
+    assert Task("t", int, retries=1_000_000).retries == 1_000_000
+    with pytest.raises(DefinitionError, match="at most 1,000,000"):
+        Task("t", int, retries=1_000_001)

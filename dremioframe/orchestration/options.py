@@ -25,6 +25,7 @@ EXECUTORS = ("inline", "thread", "process")
 SHORTEST_INTERVAL_S = 0.001
 LONGEST_INTERVAL_S = 1e9  # about 31 years: adding it to a date stays within the calendar
 _INFINITE = float("inf")
+_LARGEST_COUNT = 1_000_000
 _MOST_LOOKED_AT = 10_000
 
 
@@ -57,9 +58,11 @@ def task_name(name: object) -> str:
 
 
 def count(task: str, option: str, value: object) -> int:
-    """A whole number of at least 0."""
+    """A whole number from 0 to a million: attempts are numbered in 24 bits on their way to a worker."""
     number = whole(task, option, value)
-    return number if number >= 0 else _refuse(task, option, value, "0 or a positive whole number")
+    if 0 <= number <= _LARGEST_COUNT:
+        return number
+    return _refuse(task, option, value, f"0 or a positive whole number of at most {_LARGEST_COUNT:,}")
 
 
 def whole(task: str, option: str, value: object) -> int:
