@@ -26,6 +26,10 @@ _THREAD_LIMITS = (
     "RAYON_NUM_THREADS",
 )
 
+#: pyarrow's allocator starts a thread of its own when it is imported, unless told not to: that would keep pyarrow, and
+#: all that imports it, from being preloaded, because a process with threads cannot be forked safely.
+_NO_ALLOCATOR_THREAD = ("JE_ARROW_MALLOC_CONF", "background_thread:false")
+
 #: cgroup v1 says "no limit" by a number near 2**63.
 _NO_LIMIT = 1 << 60
 
@@ -49,14 +53,15 @@ def usable_memory_bytes() -> int:
 
 
 def thread_limit_env(threads: int, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Thread limits for a worker that has ``threads`` CPUs; those set in ``environ`` (the process's own) are left out.
+    """Thread settings for a worker that has ``threads`` CPUs; those set in ``environ`` (the process's own) are left out.
 
     Example:
         >>> thread_limit_env(1, {})["OMP_NUM_THREADS"]
         '1'
     """
     given = os.environ if environ is None else environ
-    return {name: str(threads) for name in _THREAD_LIMITS if name not in given}
+    settings = {**dict.fromkeys(_THREAD_LIMITS, str(threads)), **dict((_NO_ALLOCATOR_THREAD,))}
+    return {name: value for name, value in settings.items() if name not in given}
 
 
 def _cpu_quotas() -> Iterator[float]:

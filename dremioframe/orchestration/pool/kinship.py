@@ -79,9 +79,9 @@ def read_stat(pid: int) -> tuple[int, int] | None:
     return None if state in b"ZX" else (int(parent), int(session))
 
 
-def thread_count() -> int:
-    """Threads of this process, of any language."""
-    return len(os.listdir("/proc/self/task"))
+def threads() -> list[int]:
+    """Thread ids of this process, of any language."""
+    return [int(tid) for tid in os.listdir("/proc/self/task")]
 
 
 def _all_pids() -> list[int]:

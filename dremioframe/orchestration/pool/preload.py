@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Threads that are about to end when the import returns get so long.
 _SETTLE_S = 1.0
 
+_GUARD = "dremioframe-guard"
+
 
 class ThreadsLeft(Exception):
     """A preloaded module leaves threads running."""
@@ -66,7 +68,7 @@ class _Guard:
         self._poll.register(coordinator, select.POLLIN)
         self._poll.register(control, 0)  # hang-up only: orders may be waiting there already
         self._poll.register(self._stop, select.POLLIN)
-        self._thread = threading.Thread(target=self._watch, name="dremioframe-guard", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name=_GUARD, daemon=True)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -84,7 +86,7 @@ class _Guard:
 def _settles(threads: int) -> bool:
     """Whether no more than so many threads are left, now or soon. The kernel has no event for the end of a thread."""
     deadline = time.monotonic() + _SETTLE_S
-    while kinship.thread_count() > threads:
+    while len(kinship.threads()) > threads:
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.002)
@@ -92,6 +94,15 @@ def _settles(threads: int) -> bool:
 
 
 def _names() -> str:
-    python = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    own = [name for name in python if name != "dremioframe-guard"]
-    return ", ".join(own) if own else "started by native code"
+    """Python's threads by the names they have there, native ones by what the kernel calls them (``comm``)."""
+    python = {thread.native_id: thread.name for thread in threading.enumerate()}
+    names = [python.get(tid) or f"native thread {_comm(tid)!r}" for tid in kinship.threads() if tid != os.getpid()]
+    return ", ".join(name for name in names if name != _GUARD)
+
+
+def _comm(tid: int) -> str:
+    try:
+        with open(f"/proc/self/task/{tid}/comm", encoding="utf-8", errors="backslashreplace") as comm:
+            return comm.read().strip()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since
+        return "?"
