@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dremioframe.orchestration.errors import WorkerStartError
+from dremioframe.orchestration.payload import references
 
 
 def refusal(client):
@@ -25,3 +26,39 @@ def test_u33_the_users_own_allocator_settings_win_and_the_thread_is_named(make_p
     monkeypatch.setenv("JE_ARROW_MALLOC_CONF", "background_thread:true")
     error = refusal(connect(make_pool(preload=("pyarrow",))))
     assert "preload module 'pyarrow' leaves threads running (native thread 'jemalloc_bg_thd'" in str(error)
+
+
+def test_o8_a_module_that_cannot_be_imported_is_tried_once_and_told_in_words(make_pool, connect, tmp_path, monkeypatch):
+    tries = tmp_path / "tries"
+    (tmp_path / "hopeless_module.py").write_text(f"open({str(tries)!r}, 'a').write('x')\nimport no_such_module_xyz\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    error = refusal(connect(make_pool(preload=("hopeless_module",))))
+    words = "preload module 'hopeless_module' cannot be imported: ModuleNotFoundError: No module named"
+    assert str(error).startswith(f"no worker process could be started: {words}")
+    assert "hopeless_module.py" in error.boot_traceback
+    assert tries.read_text() == "x"
+
+
+def test_o8_the_next_run_is_a_new_try(make_pool, connect, tmp_path, monkeypatch):
+    (tmp_path / "late_module.py").write_text("import module_that_comes_late")
+    monkeypatch.syspath_prepend(tmp_path)
+    pool = make_pool(preload=("late_module",))
+    first = connect(pool)
+    refusal(first)
+    first.lease.close()
+    (tmp_path / "module_that_comes_late.py").touch()
+    assert connect(pool).run("out = b'now'") == b"now"
+
+
+def test_o6_an_initializer_that_raises_is_told_as_itself(make_pool, connect):
+    def initializer():
+        return 1 // 0
+
+    error = refusal(connect(make_pool(initializer=references.pack_code(initializer))))
+    assert str(error).endswith("the initializer raised ZeroDivisionError: integer division or modulo by zero")
+    assert "in initializer" in error.boot_traceback
+
+
+def test_a_runner_that_cannot_be_imported(make_pool, connect):
+    error = refusal(connect(make_pool(runner="pool_runner:no_such_name")))
+    assert "the runner 'pool_runner:no_such_name' cannot be imported: AttributeError" in str(error)

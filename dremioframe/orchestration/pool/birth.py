@@ -13,6 +13,7 @@ import signal
 from typing import NamedTuple
 
 from . import channel, kinship, status_page, worker
+from .refusal import Refusal, describe
 from .status_page import StatusPage
 
 TYPE_CHECKING = False
@@ -38,9 +39,16 @@ class Newborn(NamedTuple):
 
 
 def prepare(runner: str, initializer: bytes | None) -> Newborn:
-    """Load the runner, given as ``"module:attribute"``."""
+    """Load the runner, given as ``"module:attribute"``.
+
+    Raises:
+        Refusal: It cannot be imported.
+    """
     module, _, attribute = runner.partition(":")
-    return Newborn(getattr(importlib.import_module(module), attribute), initializer)
+    try:
+        return Newborn(getattr(importlib.import_module(module), attribute), initializer)
+    except BaseException as error:
+        raise Refusal(f"the runner {runner!r} cannot be imported: {describe(error)}") from error
 
 
 def reset_signals() -> None:

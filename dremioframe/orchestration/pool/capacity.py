@@ -378,7 +378,8 @@ class Capacity:
         self._zygote = None
         self._unordered.clear()
         if not self._zygote_useful and not self.closed:
-            self._starts.failed(self._zygote_error or f"the fork server ended before any worker was ready: it {how}")
+            why = self._zygote_error or f"the fork server ended before any worker was ready: it {how}"
+            self._starts.failed(why, final=bool(self._zygote_error))
             self._starts.slow_down()
         owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:

@@ -53,7 +53,7 @@ def usable_memory_bytes() -> int:
 
 
 def thread_limit_env(threads: int, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Thread settings for a worker that has ``threads`` CPUs; those set in ``environ`` (the process's own) are left out.
+    """Thread settings for a worker that has ``threads`` CPUs; those that ``environ`` (our own) has are left out.
 
     Example:
         >>> thread_limit_env(1, {})["OMP_NUM_THREADS"]

@@ -17,6 +17,7 @@ import threading
 import time
 
 from . import kinship
+from .refusal import Refusal, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ _SETTLE_S = 1.0
 _GUARD = "dremioframe-guard"
 
 
-class ThreadsLeft(Exception):
-    """A preloaded module leaves threads running."""
-
-
 def preload(modules: Sequence[str], lifelines: tuple[int, ...]) -> None:
     """Import these modules.
 
@@ -40,22 +37,24 @@ def preload(modules: Sequence[str], lifelines: tuple[int, ...]) -> None:
         lifelines: Descriptors that become readable, or hang up, when the coordinator is gone.
 
     Raises:
-        ThreadsLeft: Naming the module.
-        BaseException: Whatever the import raises.
+        Refusal: Naming the module; caused by what its import has raised, or it leaves threads running.
     """
     if not modules:
         return
     with _Guard(lifelines):
         for name in modules:
-            importlib.import_module(name)
+            try:
+                importlib.import_module(name)
+            except BaseException as error:
+                raise Refusal(f"preload module {name!r} cannot be imported: {describe(error)}") from error
             # Two: this one and the guard.
             if not _settles(2):
-                raise ThreadsLeft(
+                raise Refusal(
                     f"preload module {name!r} leaves threads running ({_names()}), and a process with threads "
                     f"cannot be forked safely; take it out of preload"
                 )
     if not _settles(1):
-        raise ThreadsLeft(f"a thread of this fork server does not end ({_names()})")
+        raise Refusal(f"a thread of this fork server does not end ({_names()})")
 
 
 class _Guard:

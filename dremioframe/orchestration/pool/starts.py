@@ -3,7 +3,8 @@
 After a worker that ended for nothing the next one waits a little, longer each time, so that whatever is wrong does not
 eat the machine; the first that gets ready ends that. After three failed starts in a row with no worker alive there is
 no hope, and whoever waits for one is told why. One that was killed from outside says less about the next than one that
-gave up by itself, so it takes more of those.
+gave up by itself, so it takes more of those. One that failed for a reason which the next would meet too (a module
+that cannot be preloaded) ends the hope at once.
 
 What lives here: counting. What may not: processes. Guarded by the lock of ``capacity``.
 """
@@ -27,18 +28,20 @@ class Starts:
         not_before: No worker may be started before this moment; 0 if none has failed yet.
     """
 
-    __slots__ = ("_delay_s", "_failures", "_kills", "_why", "not_before")
+    __slots__ = ("_delay_s", "_failures", "_final", "_kills", "_why", "not_before")
 
     def __init__(self) -> None:
         self.not_before = 0.0
         self._failures = 0
         self._kills = 0
+        self._final = False
         self._why = ""
         self._delay_s = _FIRST_DELAY_S
 
     def forgive(self) -> None:
         """A new run is a new try."""
         self._failures = self._kills = 0
+        self._final = False
 
     def succeeded(self) -> None:
         """A worker is ready."""
@@ -50,8 +53,15 @@ class Starts:
         self.not_before = time.monotonic() + self._delay_s
         self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
 
-    def failed(self, why: str, *, from_outside: bool = False) -> None:
-        """A worker could not be started. Why may be known only after :meth:`slow_down` was said."""
+    def failed(self, why: str, *, from_outside: bool = False, final: bool = False) -> None:
+        """A worker could not be started. Why may be known only after :meth:`slow_down` was said.
+
+        Args:
+            why: In words, on the last line; what comes before that is its traceback.
+            from_outside: Somebody has killed it.
+            final: The next would fail for the same reason.
+        """
+        self._final = self._final or final
         if from_outside:
             self._kills += 1
         else:
@@ -59,18 +69,20 @@ class Starts:
         self._why = why.strip() or "no reason is known"
 
     def must_wait(self) -> bool:
-        """Whether the delay is not over."""
-        return time.monotonic() < self.not_before
+        """Whether the delay is not over, or there is nothing to wait for."""
+        return self._final or time.monotonic() < self.not_before
 
     def hopeless(self, alive: int) -> bool:
         """Whether there is no point in another start, with so many workers alive or being started."""
-        return not alive and (self._failures >= _FAILURES_ALLOWED or self._kills >= _KILLS_ALLOWED)
+        tried = self._failures >= _FAILURES_ALLOWED or self._kills >= _KILLS_ALLOWED
+        return not alive and (self._final or tried)
 
     def give_up(self) -> WorkerStartError:
         """What to tell those who wait for a worker. Said once; after that it is a new try."""
         failures = self._failures + self._kills
         self.forgive()
+        times = f" ({failures} failed starts in a row)" if failures > 1 else ""
         return WorkerStartError(
-            f"no worker process could be started ({failures} failed starts in a row): {self._why.splitlines()[-1]}",
+            f"no worker process could be started{times}: {self._why.splitlines()[-1]}",
             boot_traceback=self._why,
         )

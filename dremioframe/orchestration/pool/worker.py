@@ -33,6 +33,7 @@ from .channel import Closed
 from .frames import Kind
 from .hygiene import Hygiene
 from .ports import Call, Ports, RequestFailed
+from .refusal import Refusal, describe, story
 from .status_page import Farewell
 from .termination import DUMP_SIGNAL
 
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     Run = Callable[[Call], "tuple[int, Sequence[Any]]"]
 
 __all__ = ["Call", "Ports", "RequestFailed", "become"]
-
-_TEXT_LIMIT = 60_000
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _getpid, _exit, _monotonic_ns, _getrusage = os.getpid, os._exit, time.monotonic_ns, resource.getrusage
@@ -80,11 +79,11 @@ def become(
     faulthandler.register(DUMP_SIGNAL, file=page.fd, all_threads=True, chain=False)
     _reseed_numpy()
     try:
-        run = make_runner(ports)
+        run = _make_run(make_runner, ports)
         if initializer is not None:
             _initialize(initializer)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
-        worker.refuse_to_boot()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
+        worker.refuse_to_boot(error)
     worker.serve(run)
 
 
@@ -107,11 +106,8 @@ class _Worker:
 
     # ------------------------------------------------------------------------------------------------------- lifetime
 
-    def refuse_to_boot(self) -> NoReturn:
-        import traceback
-
-        text = traceback.format_exc()[-_TEXT_LIMIT:]
-        self._send(frames.pack(Kind.BOOT_FAILED, self._incarnation, body=text.encode("utf-8", "backslashreplace")))
+    def refuse_to_boot(self, error: BaseException) -> NoReturn:
+        self._send(frames.pack(Kind.BOOT_FAILED, self._incarnation, body=story(error)))
         _exit(1)
 
     def serve(self, run: Run) -> NoReturn:
@@ -282,10 +278,24 @@ def _size(parts: Sequence[Any]) -> int:
     return sum(part.nbytes if type(part) is memoryview else len(part) for part in parts)
 
 
+def _make_run(make_runner: Callable[[Ports], Run], ports: Ports) -> Run:
+    try:
+        return make_runner(ports)
+    except BaseException as error:
+        raise Refusal(f"the runner cannot be made: {describe(error)}") from error
+
+
 def _initialize(initializer: bytes) -> None:
     from ..payload.references import load_code
 
-    load_code(initializer)()
+    try:
+        function = load_code(initializer)
+    except BaseException as error:
+        raise Refusal(f"the initializer cannot be unpickled: {describe(error)}") from error
+    try:
+        function()
+    except BaseException as error:
+        raise Refusal(f"the initializer raised {describe(error)}") from error
 
 
 def _reseed_numpy() -> None:

@@ -45,6 +45,7 @@ from .boot import CONTROL_FD, COORDINATOR_FD
 from .channel import Channel, Closed
 from .frames import Kind
 from .preload import preload
+from .refusal import story
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
 #: A report waits so long for the dead worker's descendants to be gone. They have been sent SIGKILL; one that sits in
 #: the kernel uninterruptibly must not hold up a run.
 _REPORT_HELD_S = 0.5
-
-_TEXT_LIMIT = 60_000
 
 
 def main(boot: BootMessage) -> NoReturn:
@@ -71,20 +70,17 @@ def main(boot: BootMessage) -> NoReturn:
     try:
         preload(boot["preload"], (COORDINATOR_FD, CONTROL_FD))
         newborn = birth.prepare(boot["runner"], boot["initializer"])
-    except BaseException:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
-        _refuse_to_boot(control)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
+        _refuse_to_boot(control, error)
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     birth.reset_signals()
     gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
     _Zygote(control, newborn).serve()
 
 
-def _refuse_to_boot(control: Channel) -> NoReturn:
-    import traceback
-
-    text = traceback.format_exc()[-_TEXT_LIMIT:].encode("utf-8", "backslashreplace")
+def _refuse_to_boot(control: Channel, error: BaseException) -> NoReturn:
     try:
-        control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=text))
+        control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=story(error)))
     except Closed:
         pass  # nobody is left to be told
     os.killpg(0, signal.SIGKILL)  # with whatever the preloaded modules have started

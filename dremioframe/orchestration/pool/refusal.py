@@ -1,0 +1,37 @@
+"""Why a process of the pool does not start, in words: the traceback, and what it comes to as the last line.
+
+What lives here: that text, written in the zygote or a worker while the exception is handled. What may not: sending it.
+"""
+
+from __future__ import annotations
+
+_TEXT_LIMIT = 60_000
+_LINE_LIMIT = 1_000
+
+
+class Refusal(Exception):
+    """Says what cannot be done; its cause, if it has one, says why."""
+
+
+def describe(error: BaseException) -> str:
+    """Type and message, on one line.
+
+    Example:
+        >>> describe(ZeroDivisionError("division by zero"))
+        'ZeroDivisionError: division by zero'
+    """
+    try:
+        message = " ".join(str(error).split())[:_LINE_LIMIT]
+    except Exception:  # noqa: BLE001 - the user's own exception; its type has to do
+        message = "its message cannot be had"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def story(error: BaseException) -> bytes:
+    """What to send: the traceback of what happened, then the last line. A :class:`Refusal` shows its cause."""
+    import traceback
+
+    refused = isinstance(error, Refusal)
+    happened = error.__cause__ if refused else error
+    text = "".join(traceback.format_exception(happened))[-_TEXT_LIMIT:] if happened is not None else ""
+    return f"{text}\n{error if refused else describe(error)}".strip().encode("utf-8", "backslashreplace")
