@@ -57,6 +57,9 @@ _monotonic = time.monotonic
 #: ``close`` waits so long for killed workers; they have been sent SIGKILL.
 _CLOSE_LIMIT_S = 2.0
 
+#: The loop looks up at least this often: epoll's own limit is 2**31 ms, and a user's time-out may be longer.
+_LONGEST_SLEEP_S = 3600.0
+
 
 class Lease:
     """Workers of a pool, used by one thread. Only :meth:`wake` may be called from others."""
@@ -215,7 +218,7 @@ class Lease:
             self._dispatch.due(now),
             floor.resume_due,
         )
-        sleep_s = 0.0 if floor.events or self._woken else -1 if due == NEVER else max(0.0, due - now)
+        sleep_s = 0.0 if floor.events or self._woken else -1 if due == NEVER else min(max(0.0, due - now), _LONGEST_SLEEP_S)
         late = []
         for fd, _ in floor.epoll.poll(sleep_s):
             worker = floor.inboxes.get(fd)
