@@ -4,9 +4,10 @@ Leases run in different threads, each with a loop of its own. They meet here, ra
 back, when one ends, and when the zygote has something to say. Whichever loop happens to hear the zygote reads all its
 reports and *posts* them to the leases they concern; a worker's handle is touched only by the thread that has it.
 
-Fair shares: with k leases each may have ``ceil(size / k)`` workers. One that has more (k has grown) gives workers back
-as they become empty; one that has idle workers while another is short gives those back at once; and when there are more
-leases than workers, one that has none is served by the one that has had the most for the longest, call by call.
+Fair shares: with k leases each has a right to ``ceil(size / k)`` workers; it may have more while nobody is hungry.
+While somebody is, one that has more gives workers back as they become empty; one that has idle workers gives those back
+at once; and when there are more leases than workers, one that has none is served by the one that has had the most for
+the longest, call by call.
 
 What lives here: places, shares and the zygote. What may not: anything about calls.
 """
@@ -93,7 +94,7 @@ class Capacity:
 
     def surplus(self, share: Share) -> int:
         """How many workers this lease must give up as soon as they are empty."""
-        return max(share.workers - self._fair_share(share), share.owed)
+        return max(share.workers - self._fair_share(share), share.owed) if self.hungry else 0
 
     def others_hungry(self, share: Share) -> bool:
         """Whether another lease could use what this one does not."""
@@ -109,10 +110,12 @@ class Capacity:
             if share.workers >= share.limit or starts.must_wait() or starts.hopeless(len(self._owners)):
                 return 0
             unused = len(self._idle) + self.options.size - len(self._owners)
-            return max(0, min(self._fair_share(share) - share.workers, unused))
+            contested = any(other is not share for other in self.hungry)
+            ceiling = self._fair_share(share) if contested else share.limit
+            return max(0, min(ceiling - share.workers, unused))
 
     def acquire(self, share: Share) -> WorkerHandle | None:
-        """An idle worker, or a new one that is being forked; None if there is none to be had now."""
+        """An idle worker, or a new one that is being forked; None if none is to be had now."""
         with self._lock:
             self.check_usable()
             if not self.growth(share):
@@ -120,7 +123,6 @@ class Capacity:
             worker = self._take_idle() or self._fork()
             if worker is not None:
                 self._own(worker, share)
-                self._sated(share)
             return worker
 
     def want(self, share: Share) -> None:
@@ -135,13 +137,13 @@ class Capacity:
                 rich = max(self._shares, key=lambda other: other.workers - other.owed)
                 if rich is not share and rich.workers - rich.owed > 0:
                     rich.owed += 1
+                    share.debtor = rich
             self._wake_all(but=share)
 
     def give_back(self, worker: WorkerHandle, share: Share) -> None:
         """An empty worker is not needed any more."""
         with self._lock:
             share.workers -= 1
-            share.owed = max(0, share.owed - 1)
             self._release(worker)
 
     def is_owner(self, worker: WorkerHandle, share: Share) -> bool:
@@ -157,7 +159,6 @@ class Capacity:
                 self._unordered.remove(worker)
             self._unsettled[worker.incarnation] = (worker, share)
             share.workers -= 1
-            share.owed = max(0, share.owed - 1)
             for hungry in self.hungry:
                 hungry.tenant.post(None)
 
@@ -230,8 +231,6 @@ class Capacity:
             if self._starts.hopeless(len(self._owners)):
                 raise self._starts.give_up()
 
-    # ------------------------------------------------------------------------------------------------------------- end
-
     def close(self) -> None:
         """End the zygote, and with it every worker. Leases still open find out."""
         with self._lock:
@@ -265,6 +264,7 @@ class Capacity:
     def _own(self, worker: WorkerHandle, share: Share) -> None:
         self._owners[worker.incarnation] = (worker, share)
         share.workers += 1
+        self._sated(share)
 
     def _release(self, worker: WorkerHandle) -> None:
         """Nobody has this worker: hand it to whoever has waited longest, or keep it warm."""
@@ -273,7 +273,7 @@ class Capacity:
         if worker.is_dead() or self.closed:
             self._bury(worker)
         elif self.hungry:
-            heir = self.hungry.popleft()
+            heir = self.hungry[0]
             self._own(worker, heir)
             heir.tenant.post(worker)
         else:
@@ -282,6 +282,9 @@ class Capacity:
     def _sated(self, share: Share) -> None:
         if share in self.hungry:
             self.hungry.remove(share)
+        if share.debtor is not None:
+            share.debtor.owed -= 1
+            share.debtor = None
 
     def _wake_all(self, but: Share | None = None) -> None:
         for share in self._shares:

@@ -29,13 +29,15 @@ class Share:
         tenant: The lease.
         limit: Most workers it wants.
         workers: How many it has.
-        owed: How many it has been asked to give up as soon as they are empty.
+        owed: How many others, which have none and are hungry, it has been chosen to serve with its next empty workers.
+        debtor: Who has been chosen to serve this one, as long as it is hungry.
     """
 
-    __slots__ = ("limit", "owed", "tenant", "workers")
+    __slots__ = ("debtor", "limit", "owed", "tenant", "workers")
 
     def __init__(self, tenant: Tenant, limit: int) -> None:
         self.tenant = tenant
         self.limit = limit
         self.workers = 0
         self.owed = 0
+        self.debtor: Share | None = None

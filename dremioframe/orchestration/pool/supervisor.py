@@ -81,6 +81,7 @@ class Lease:
         self._wake_lock = threading.RLock()
         self._mail: deque[WorkerHandle | None] = deque()
         self._woken = False
+        self._retreating = False  # some worker is to leave as soon as it is empty
         self._closed = False
         self._zygote: ZygoteClient | None = None
         floor.watch(self._wake_fd, self._read_wake)
@@ -201,7 +202,7 @@ class Lease:
             self._read_mail()
         if self._dispatch.backlog:
             self._dispatch.flush()
-        if capacity.hungry or capacity.surplus(self._share):
+        if self._retreating or capacity.hungry or capacity.surplus(self._share):
             self._share_out()
         if self._dispatch.starved and not self._floor.events:
             capacity.check_hope()
@@ -218,7 +219,9 @@ class Lease:
             self._dispatch.due(now),
             floor.resume_due,
         )
-        sleep_s = 0.0 if floor.events or self._woken else -1 if due == NEVER else min(max(0.0, due - now), _LONGEST_SLEEP_S)
+        sleep_s = (
+            0.0 if floor.events or self._woken else -1 if due == NEVER else min(max(0.0, due - now), _LONGEST_SLEEP_S)
+        )
         late = []
         for fd, _ in floor.epoll.poll(sleep_s):
             worker = floor.inboxes.get(fd)
@@ -280,6 +283,8 @@ class Lease:
             worker = self._mail.popleft()
             if worker is None:
                 self._woken = True
+                if self._retreating:
+                    self._share_out()  # perhaps nobody needs them any more, and then they may be filled again
             elif worker.incarnation in self._floor.workers or not self._capacity.is_owner(worker, self._share):
                 self._lifecycle.look(worker)
             else:
@@ -312,6 +317,7 @@ class Lease:
         for worker in sorted(self._floor.workers.values(), key=lambda worker: len(worker.calls)):
             worker.leaving = surplus > 0 and not worker.condemned
             surplus -= worker.leaving
+        self._retreating = any(worker.leaving for worker in self._floor.workers.values())
 
     # -------------------------------------------------------------------------------------------------------------- end
 
