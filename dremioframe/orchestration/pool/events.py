@@ -101,6 +101,7 @@ class CallLost(NamedTuple):
         signal: The signal that ended it, or None.
         description: How it ended and the likely reason, in words.
         stack: What it wrote about itself when it crashed, if anything.
+        wall_s: From its start until its end was noticed; None if its start is not known.
     """
 
     call_id: int
@@ -109,6 +110,7 @@ class CallLost(NamedTuple):
     signal: int | None
     description: str
     stack: str
+    wall_s: float | None = None
 
 
 class CallStopped(NamedTuple):
@@ -119,12 +121,14 @@ class CallStopped(NamedTuple):
         pid: Process that ran it.
         stack: Stacks of its threads when it was told to stop, if asked for and if it could be had.
         killed: True if it did not end by itself within its grace.
+        wall_s: From its start until its end was noticed; None if its start is not known.
     """
 
     call_id: int
     pid: int
     stack: str
     killed: bool
+    wall_s: float | None = None
 
 
 class CallOverdue(NamedTuple):

@@ -112,11 +112,11 @@ class Intake:
         """The segment of an outcome cannot be had: its call is lost, and its worker with it."""
         if worker.unclaimed is None:
             return
-        call_id, *_ = worker.unclaimed
+        call_id, _, wall_ns, _ = worker.unclaimed
         worker.unclaimed = None
         del worker.calls[call_id]
         why = "finished, but its result could not be taken over: too many open files in the coordinator"
-        self._floor.events.append(CallLost(call_id, worker.pid, None, None, why, ""))
+        self._floor.events.append(CallLost(call_id, worker.pid, None, None, why, "", wall_ns / 1e9))
         self._floor.condemn(worker)
 
     def _on_other(self, worker: WorkerHandle, kind: int, call_id: int, packet: bytes) -> None:
@@ -128,8 +128,9 @@ class Intake:
             worker.boot_error = body
             worker.condemned = True
         elif call_id in worker.calls:  # UNDELIVERABLE
+            wall_s = worker.running_s(call_id)
             del worker.calls[call_id]
-            self._floor.events.append(CallLost(call_id, worker.pid, None, None, body, ""))
+            self._floor.events.append(CallLost(call_id, worker.pid, None, None, body, "", wall_s))
         else:
             raise ProtocolError(f"an end of call {call_id}, which it does not have")
 

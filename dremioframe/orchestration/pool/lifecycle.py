@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .stopping import Stops
     from .worker_handle import WorkerHandle
 
+    #: Calls that had started when their worker died, and for how many seconds they had run, if that is known.
+    Casualties = dict[int, float | None]
+
 #: The zygote must have reported an end by then; it holds a report for half a second at most. If not, it is broken.
 _REPORT_LIMIT_S = 5.0
 
@@ -56,7 +59,7 @@ class Lifecycle:
         self._stops = stops
         self._capacity = capacity
         self._share = share
-        self._casualties: dict[WorkerHandle, tuple[set[int], float]] = {}  # ended, not reported: (calls, limit)
+        self._casualties: dict[WorkerHandle, tuple[Casualties, float]] = {}  # ended, not reported: (calls, limit)
         self._unforked: dict[WorkerHandle, float] = {}  # their process has not been heard of: limit
         self.due = NEVER
 
@@ -137,32 +140,32 @@ class Lifecycle:
         if worker.exit is None and not worker.orphaned:
             return
         casualties, _ = self._casualties.pop(worker)
-        for call_id in casualties:
-            self._tell(worker, call_id)
+        for call_id, wall_s in casualties.items():
+            self._tell(worker, call_id, wall_s)
         if not casualties and not worker.booted and not worker.orphaned and not worker.order:
             self._capacity.start_failed(_boot_story(worker), from_outside=worker.exit == (None, SIGKILL))
         self._capacity.settled(worker)
         worker.close()
 
-    def _tell(self, worker: WorkerHandle, call_id: int) -> None:
+    def _tell(self, worker: WorkerHandle, call_id: int, wall_s: float | None) -> None:
         stack = worker.page.dump()
         order = worker.order
         if order is not None and order.call_id == call_id:
-            self._floor.events.append(CallStopped(call_id, worker.pid, stack, order.killed))
+            self._floor.events.append(CallStopped(call_id, worker.pid, stack, order.killed, wall_s))
             return
         code, signum = worker.exit or (None, None)
-        self._floor.events.append(CallLost(call_id, worker.pid, code, signum, _story(worker), stack))
+        self._floor.events.append(CallLost(call_id, worker.pid, code, signum, _story(worker), stack, wall_s))
 
 
-def _casualties(worker: WorkerHandle) -> set[int]:
-    """The calls of a dead worker that have started, as far as it can be trusted to say."""
+def _casualties(worker: WorkerHandle) -> Casualties:
+    """The calls of a dead worker that have started, as far as it can be trusted to say, and how long each has run."""
     if worker.fault:
-        return set(worker.calls)
+        return {call_id: worker.running_s(call_id) for call_id in worker.calls}
     running, _ = worker.running()
     started = {running} if running else set()
     if worker.order is not None and worker.order.outcome_seen:
         started.add(worker.order.call_id)
-    return started
+    return {call_id: worker.running_s(call_id) for call_id in started}
 
 
 def _story(worker: WorkerHandle) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 
 from . import channel, frames, kinship, status_page
 from .status_page import StatusPage
@@ -180,6 +181,11 @@ class WorkerHandle:
         """
         call_id, started_ns = self.page.running()
         return (call_id, started_ns) if call_id in self.calls else (0, 0)
+
+    def running_s(self, call_id: int) -> float | None:
+        """For how long this call of ours has been running; None if it is not, as far as the page tells."""
+        running, started_ns = self.running()
+        return max(0.0, time.monotonic() - started_ns / 1e9) if running == call_id else None
 
     def find_process(self) -> None:
         """The zygote died before it handed over the pidfd: open one by the number on the page, if it is still that."""
