@@ -111,6 +111,7 @@ def test_whatever_it_does_it_is_gone_after_timeout_and_grace(stuck, tmp_path):
         error = run.failures["stuck"]
         assert isinstance(error, TaskTimeoutError)
         assert stuck.__name__ in error.stack, error.stack
+        assert run.tasks["stuck"].attempts[0].wall_s >= error.timeout_s
         assert list(run.failures) == ["stuck"], "nobody else is hit"
         assert run["after"] == "ran", "the pool goes on"
         assert pids(path)

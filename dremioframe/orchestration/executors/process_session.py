@@ -115,7 +115,9 @@ class ProcessSession:
             signal=event.signal,
             stack=event.stack,
         )
-        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error), stats=AttemptStats(event.pid))
+        return LocalOutcome(
+            OutcomeStatus.LOST, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
+        )
 
     def _stopped(self, task: int, attempt: int, event: CallStopped) -> Outcome:
         definition = self._plan.tasks[task]
@@ -125,9 +127,13 @@ class ProcessSession:
             limit_s = self._plan.timeouts[task] or 0.0
             text = f"{where}: ran longer than its timeout of {limit_s:g} s and was ended (worker pid {event.pid})"
             error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
-            return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error), stats=AttemptStats(event.pid))
+            return LocalOutcome(
+                OutcomeStatus.TIMED_OUT, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
+            )
         error = RunCancelledError(f"{where}: ended because the run was stopped (worker pid {event.pid})")
-        return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(error), stats=AttemptStats(event.pid))
+        return LocalOutcome(
+            OutcomeStatus.CANCELLED, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
+        )
 
     def wake(self) -> None:
         self._lease.wake()
