@@ -9,6 +9,7 @@ What lives here: the wording. What may not: decisions.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 
@@ -45,7 +46,7 @@ class RunLog:
         self._say("WARNING", "{}; next attempt in {:.2f} s", error, delay_s, task=task)
 
     def failed(self, task: str, error: str, note: str, where: str) -> None:
-        text = f"{error}; {note}\n{where.rstrip()}".rstrip("\n; ")
+        text = f"{error}; {note}\n{_without_own_frames(where)}".rstrip("\n; ")
         self._say("ERROR", "task {!r} FAILED: {}", task, text, task=task)
 
     def skipped_by_failure(self, task: str, culprit: str) -> None:
@@ -68,6 +69,14 @@ class RunLog:
             bound.opt(depth=1).log(level, text, *values)
         except Exception:  # noqa: BLE001 - a sink that raises (catch=False) must not end the run
             traceback.print_exc()
+
+
+_OWN_FRAME = f'  File "{os.path.dirname(os.path.dirname(__file__))}'
+
+
+def _without_own_frames(where: str) -> str:
+    """A stack dump without the dozen frames of ours that lead to the user's code."""
+    return "\n".join(line for line in where.splitlines() if not line.startswith(_OWN_FRAME))
 
 
 def _logger() -> Any:

@@ -1,0 +1,86 @@
+"""What a run says: to whom, and how much of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from loguru import logger
+
+from dremioframe.orchestration import Pipeline, SkipTask, Task
+from dremioframe.orchestration.testing import SimulatedExecutor, fail, succeed
+
+
+def messages(pipeline, **options):
+    said = []
+    sink = logger.add(lambda message: said.append(message.record), level="DEBUG")
+    try:
+        pipeline.run(**options)
+    finally:
+        logger.remove(sink)
+    return said
+
+
+def test_levels_and_binding():
+    def skip():
+        raise SkipTask("nothing today")
+
+    tasks = [Task("flaky", lambda: 1, retries=1), Task("bad", lambda: 1), Task("below", lambda: 1), Task("skip", skip)]
+    tasks[1].set_downstream(tasks[2])
+    pipeline = Pipeline("p")
+    for task in tasks:
+        pipeline.add_task(task)
+    script = {"flaky": [fail(), succeed()], "bad": fail(ValueError("no {braces} harm"))}
+    said = messages(pipeline, executor=SimulatedExecutor(workers=4, script=script))
+    told = {(record["level"].name, record["extra"].get("task")) for record in said}
+    assert told == {
+        ("INFO", None),
+        ("WARNING", None),
+        ("WARNING", "flaky"),
+        ("ERROR", "bad"),
+        ("WARNING", "below"),
+        ("INFO", "skip"),
+    }
+    texts = "\n".join(record["message"] for record in said)
+    assert "no {braces} harm" in texts
+    assert "'below' SKIPPED: upstream 'bad' FAILED" in texts
+    assert "nothing today" in texts
+    assert all(record["extra"]["pipeline"] == "p" for record in said)
+
+
+def test_a_timeout_shows_the_users_frames_only():
+    pipeline = Pipeline("p").add_task(Task("slow", time.sleep, (30,), timeout=1.0))
+    (failed,) = [record for record in messages(pipeline, executor="process") if record["level"].name == "ERROR"]
+    assert "ran longer than its timeout" in failed["message"]
+    assert "dremioframe" not in failed["message"]
+
+
+def test_the_sink_loguru_makes_for_itself_follows_stderr():
+    code = """
+import contextlib, io
+from dremioframe.orchestration import Pipeline, Task
+pipeline = Pipeline("p").add_task(Task("bad", lambda: 1 / 0))
+caught = io.StringIO()
+with contextlib.redirect_stderr(caught):
+    pipeline.run()
+assert "ZeroDivisionError" in caught.getvalue()
+pipeline.run()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Traceback") == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_sink_that_raises_does_not_end_the_run(capsys):
+    def sink(message):
+        raise OSError("sink is broken")
+
+    handler = logger.add(sink, catch=False)
+    try:
+        run = Pipeline("p").add_task(Task("t", lambda: 1)).run()
+    finally:
+        logger.remove(handler)
+    assert run["t"] == 1
+    assert "sink is broken" in capsys.readouterr().err
