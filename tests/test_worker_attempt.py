@@ -118,7 +118,7 @@ def test_states_are_asked_for_once(one_worker):
 # --- around the user's code -------------------------------------------------------------------------------------------
 
 
-def test_a_directory_that_vanished_fails_the_attempt(tmp_path, monkeypatch, one_worker):
+def test_a_directory_that_vanished_fails_nobody_who_does_not_need_it(tmp_path, monkeypatch, one_worker):
     assert chained(Task("pid", os.getpid)).run(executor=one_worker)["pid"]
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -136,12 +136,7 @@ def test_a_directory_that_vanished_fails_the_attempt(tmp_path, monkeypatch, one_
     with monkeypatch.context() as patched:
         patched.setattr(process_calls, "_run_facts", facts_then_gone)
         run = pipeline_of(Task("t", int), Task("u", int)).run(executor=one_worker)
-    for name in ("t", "u"):
-        error = run.failures[name]
-        assert isinstance(error, PayloadError)
-        assert (error.task, error.stage) == (name, "code_unpickle")
-        assert "directory" in str(error)
-        assert str(gone) in str(error)
+    assert dict(run) == {"t": 0, "u": 0}
     assert pipeline_of(Task("t", os.getcwd)).run(executor=one_worker)["t"] == str(tmp_path)
 
 

@@ -224,6 +224,14 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def _enter_directory(path: str | None) -> None:
+    try:
+        if path is not None:
+            os.chdir(path)
+    except FileNotFoundError:
+        return  # removed since the run began, by a task perhaps: no reason to fail those that do not need it
+
+
 def _settle_in(facts: RunFacts) -> None:
     """Take over a run's paths, directory and environment.
 
@@ -231,8 +239,7 @@ def _settle_in(facts: RunFacts) -> None:
         PayloadError: One of them cannot be had: the directory is gone, a variable's name is none.
     """
     try:
-        if facts.cwd is not None:
-            os.chdir(facts.cwd)
+        _enter_directory(facts.cwd)
         _set_environment(facts.environ)
     except (OSError, ValueError) as error:
         raise PayloadError(

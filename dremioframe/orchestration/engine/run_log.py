@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 import traceback
 
 TYPE_CHECKING = False
@@ -71,6 +72,7 @@ class RunLog:
             traceback.print_exc()
 
 
+_import_lock = threading.Lock()
 _OWN_FRAME = f'  File "{os.path.dirname(os.path.dirname(__file__))}'
 
 
@@ -85,18 +87,18 @@ def _logger() -> Any:
     The sink that loguru makes for itself when it is imported writes to what ``sys.stderr`` is at that moment. Our
     moment is arbitrary (a captured stream that is closed soon after), so the sink gets the stream of each moment.
     """
-    if "loguru" not in sys.modules:
-        stderr = sys.stderr
-        sys.stderr = current = _CurrentStderr(stderr)
-        try:
-            import loguru
-        finally:
-            sys.stderr = stderr
-            current.fixed = None
-        return loguru.logger
-    from loguru import logger
+    with _import_lock:
+        if "loguru" not in sys.modules:
+            stderr = sys.stderr
+            sys.stderr = current = _CurrentStderr(stderr)
+            try:
+                import loguru  # noqa: F401 - so that its sink is made now
+            finally:
+                sys.stderr = stderr
+                current.fixed = None
+        from loguru import logger  # waits if another thread of the user's imports it right now
 
-    return logger
+        return logger
 
 
 class _CurrentStderr(io.TextIOBase):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..task import Task
 
 _NOTHING = b""
+_LONGEST_REASON = 8_000
 
 
 class Unsendable(Exception):
@@ -91,6 +92,8 @@ class CallData:
                 blob = references.pack_code(job, self.pins)
             except codec.EncodeError as error:
                 raise Unsendable(Failure.payload("code_pickle", _job_path(error.path), error.reason)) from error
+            except BaseException as error:
+                raise Unsendable(Failure.payload("code_pickle", "action", _hostile(error))) from error
             digest = self._digests[key] = self._keep(blob)
         return digest
 
@@ -151,10 +154,22 @@ class CallData:
         try:
             payload = self._run_value(name) if name in self._plan.context else self._result(task, attempt, name)
         except KeyError as error:
-            return calls.ABSENT + str(error.args[0]).encode("utf-8", "surrogatepass")
+            return calls.ABSENT + str(error.args[0])[:_LONGEST_REASON].encode("utf-8", "surrogatepass")
         except Unsendable as error:
-            return calls.UNSENDABLE + error.failure.to_bytes()
-        return payload if isinstance(payload, Segment) else calls.PRESENT + payload
+            failure = error.failure
+            return (
+                calls.UNSENDABLE
+                + Failure.payload(
+                    failure.stage, failure.path[:_LONGEST_REASON], failure.message[:_LONGEST_REASON]
+                ).to_bytes()
+            )
+        if isinstance(payload, Segment):
+            return payload
+        if len(payload) < calls.INLINE_LIMIT:
+            return calls.PRESENT + payload
+        # With the byte that says so it would be too long for a packet, and as a mapping it must stand alone.
+        segment = self._run_values[name] = _segment((payload,), len(payload), "context_pickle", name)
+        return segment
 
     def _long_name(self, digest: bytes) -> str:
         if self._long_names is None:
@@ -184,6 +199,8 @@ class CallData:
             return codec.encode(value, self.pins)
         except codec.EncodeError as error:
             raise Unsendable(Failure.payload(stage, name_path(error.path), error.reason)) from error
+        except BaseException as error:
+            raise Unsendable(Failure.payload(stage, name_path(""), _hostile(error))) from error
 
     def _encoded_whole(self, value: object, stage: str, name_path: Callable[[str], str]) -> bytes:
         encoded = self._encoded(value, stage, name_path)
@@ -195,6 +212,11 @@ class CallData:
     def _failures(self, task: int, attempt: int) -> bytes:
         found = self._inputs.failures(task, attempt)
         return codec.encode([(name, number, failure.to_bytes()) for name, number, failure in found]).to_bytes()
+
+
+def _hostile(error: BaseException) -> str:
+    """What user code raised while it was pickled. A real Ctrl-C is not raised here: its handler only notes it."""
+    return f"pickling it raised {type(error).__name__}"
 
 
 def _segment(parts: Iterable[Any], size: int, stage: str, path: str) -> Segment:

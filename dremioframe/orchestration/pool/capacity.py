@@ -159,8 +159,8 @@ class Capacity:
                 self._unordered.remove(worker)
             self._unsettled[worker.incarnation] = (worker, share)
             share.workers -= 1
-            for hungry in self.hungry:
-                hungry.tenant.post(None)
+            for other in (share, *self.hungry):  # it may have been the last, and nothing else would wake its lease
+                other.tenant.post(None)
 
     def settled(self, worker: WorkerHandle) -> None:
         """Nobody needs to know more about this worker."""

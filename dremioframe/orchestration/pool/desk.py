@@ -81,16 +81,22 @@ class Desk:
 
     def _answer(self, worker: WorkerHandle, call_id: int, number: int, question: bytes) -> None:
         try:
-            if call_id and call_id not in worker.calls:
-                raise LookupError("the call that asks is over")
-            sent = self._send_answer(worker, number, self._on_request(call_id, question))
+            sent = self._try_to_answer(worker, call_id, number, question)
         except Closed:
-            return  # the worker has ended meanwhile
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, and must not touch the loop
-            why = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[: frames.INLINE_LIMIT]
-            sent = worker.side.send(frames.pack(Kind.REFUSAL, worker.incarnation, body=why, detail=number))
+            return  # the worker has ended meanwhile, or a task has closed its end
         if not sent:
             raise ProtocolError("it asks and does not read the answers")
+
+    def _try_to_answer(self, worker: WorkerHandle, call_id: int, number: int, question: bytes) -> bool:
+        try:
+            if call_id and call_id not in worker.calls:
+                raise LookupError("the call that asks is over")
+            return self._send_answer(worker, number, self._on_request(call_id, question))
+        except Closed:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, and must not touch the loop
+            why = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[: frames.INLINE_LIMIT]
+            return worker.side.send(frames.pack(Kind.REFUSAL, worker.incarnation, body=why, detail=number))
 
     def _send_answer(self, worker: WorkerHandle, number: int, answer: bytes | Segment) -> bool:
         side, incarnation = worker.side, worker.incarnation

@@ -112,10 +112,11 @@ _open: set[Capacity] = set()
 
 def _dropped(capacity: Capacity) -> None:
     """The pool was garbage-collected. No lease is open: it would hold the pool."""
-    if not capacity.closed and os.getpid() == capacity.pid:
-        warnings.warn("a process pool was dropped without close()", ResourceWarning, stacklevel=2)
+    forgotten = not capacity.closed and os.getpid() == capacity.pid
     capacity.close()
     _open.discard(capacity)
+    if forgotten:  # said last: a warning may be an error
+        warnings.warn("a process pool was dropped without close()", ResourceWarning, stacklevel=2)
 
 
 @atexit.register

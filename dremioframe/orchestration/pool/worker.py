@@ -82,6 +82,8 @@ def become(
         run = _make_run(make_runner, ports)
         if initializer is not None:
             _initialize(initializer)
+            if _getpid() != worker.pid:
+                _exit(0)  # a child that the initializer has forked: only one process may read the inbox
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
         worker.refuse_to_boot(error)
     worker.serve(run)
@@ -96,7 +98,7 @@ class _Worker:
         self._identity = inbox.identity()
         self._ports = ports
         self._slots = page.slots
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._cpu_s = 0.0
         self._peak_kib = 0
         self._peak_rose = True
@@ -135,7 +137,7 @@ class _Worker:
         if ports.stopping:
             return  # once is enough: ``finally`` blocks are at work
         ports.stopping = True
-        if not ports.running or _getpid() != self._pid:
+        if not ports.running or _getpid() != self.pid:
             self._end_by_sigterm()
         if ports.on_stop is not None:
             try:
@@ -175,7 +177,7 @@ class _Worker:
         ports.on_stop = None
         if ports.stopping:
             self._end_by_sigterm()
-        if _getpid() != self._pid:
+        if _getpid() != self.pid:
             _exit(0)  # a child that the task has forked: the outcome is its parent's to send
         self._hygiene.flush()
         retiring = _active_threads() > self._threads
@@ -250,7 +252,7 @@ class _Worker:
             self._end(Farewell.NOT_CLEANED)
 
     def _end_after_runner(self) -> NoReturn:
-        if _getpid() != self._pid:
+        if _getpid() != self.pid:
             _exit(0)
         if self._ports.stopping:
             self._end_by_sigterm()
@@ -261,7 +263,7 @@ class _Worker:
         self._end(Farewell.RUNNER_FAILED)
 
     def _end_by_sigterm(self) -> NoReturn:
-        if _getpid() == self._pid:
+        if _getpid() == self.pid:
             self._slots[_FAREWELL] = Farewell.TERMINATED
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
