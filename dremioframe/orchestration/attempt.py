@@ -1,19 +1,17 @@
 """The outcome of an attempt that ran in this process, or never ran.
 
-What lives here: :class:`LocalOutcome`; the call of user code is offered here too, as whoever makes outcomes needs both.
-What may not: the call itself (``user_code``) and the transport to a worker (``worker_attempt``).
+What lives here: :class:`LocalOutcome`. What may not: the call of user code (``user_code``) and the transport to a worker
+(``worker_attempt``).
 """
 
 from __future__ import annotations
 
 from .payload.failure import Failure
-from .user_code import Ended, Job, judge, run_user_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .interfaces import AttemptStats
-
-__all__ = ["Ended", "Job", "LocalOutcome", "judge", "run_user_code"]
+    from .user_code import Ended
 
 
 class LocalOutcome:

@@ -13,12 +13,12 @@ import os
 import sys
 
 from . import calls
-from .attempt import Job, run_user_code
 from .context import Context
 from .errors import NestedRunError, OrchestrationError, PayloadError, TaskCancelled
 from .interfaces import OutcomeStatus
 from .payload import codec, references
 from .payload.failure import Failure
+from .user_code import Job, run_user_code
 from .pool.ports import RequestFailed
 
 TYPE_CHECKING = False

@@ -10,11 +10,12 @@ import os
 import sys
 import time
 
-from ..attempt import Job, LocalOutcome, run_user_code
+from ..attempt import LocalOutcome
 from ..context import Context
 from ..errors import TaskTimeoutError
 from ..interfaces import AttemptStats, OutcomeStatus
 from ..payload.failure import Failure
+from ..user_code import Job, run_user_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from itertools import count
 from random import Random
 
 from .. import options
-from ..attempt import LocalOutcome, judge
+from ..attempt import LocalOutcome
 from ..errors import DefinitionError, RunCancelledError, TaskTimeoutError, WorkerLostError
 from ..executors.local import run_here
 from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
+from ..user_code import judge
 from .behaviour import FOREVER, Behaviour, call
 
 TYPE_CHECKING = False
