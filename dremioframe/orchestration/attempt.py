@@ -1,7 +1,7 @@
 """The outcome of an attempt that ran in this process, or never ran.
 
-What lives here: :class:`LocalOutcome`. What may not: the call of user code (``user_code``) and the transport to a worker
-(``worker_attempt``).
+What lives here: :class:`LocalOutcome`. What may not: the call of user code (``user_code``) and the transport to
+a worker (``worker_attempt``).
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from .errors import NestedRunError, OrchestrationError, PayloadError, TaskCancel
 from .interfaces import OutcomeStatus
 from .payload import codec, references
 from .payload.failure import Failure
-from .user_code import Job, run_user_code
 from .pool.ports import RequestFailed
+from .user_code import Job, run_user_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
