@@ -204,8 +204,8 @@ class Session(Protocol):
     def is_running(self, task: int, attempt: int) -> bool:
         """Whether code of this (abandoned) attempt still runs."""
 
-    def close(self) -> list[str]:
-        """Give everything back. Returns the names of tasks whose code still runs (abandoned threads)."""
+    def close(self) -> list[tuple[str | None, str]]:
+        """Give everything back. Returns what the user should be warned of: the task or None, and the text."""
 
 
 class Executor(Protocol):

@@ -8,6 +8,7 @@ time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from .errors import DefinitionError
@@ -141,6 +142,26 @@ def grace(option: str, value: object) -> float:
     if 0 <= number < _INFINITE:
         return number
     raise DefinitionError(f"{option} must be a finite number of seconds, at least 0, not {_shown(value)}")
+
+
+def share(option: str, value: object) -> float:
+    """A number above 0 and up to 1."""
+    number = _number(value)
+    if 0 < number <= 1:
+        return number
+    raise DefinitionError(f"{option} must be a number above 0 and up to 1, not {_shown(value)}")
+
+
+def directory(option: str, value: Any) -> str | None:
+    """A directory that can be written to, as text, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike):
+        raise DefinitionError(f"{option} must be the path of a directory, or None, not {_shown(value)}")
+    path: str = os.path.abspath(os.fsdecode(value))
+    if not os.path.isdir(path) or not os.access(path, os.W_OK | os.X_OK):
+        raise DefinitionError(f"{option} must be a directory that can be written to, not {_shown(value)}")
+    return path
 
 
 def run_timeout(value: object) -> float | None:

@@ -6,9 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from types import SimpleNamespace
 
-import psutil
 import pytest
 
 from dremioframe.orchestration.pool import cpu, kinship, status_page
@@ -30,9 +28,11 @@ def test_what_a_worker_writes_the_coordinator_reads(page):
     workers.close()
 
 
-def test_the_coordinator_cannot_write(page):
-    with pytest.raises(TypeError):
-        page.slots[0] = 1
+def test_what_the_coordinator_says_is_seen_by_the_worker(page):
+    workers = StatusPage.attach(os.dup(page.fd))
+    page.slots[status_page.ROOM] = 1 << 40
+    assert workers.slots[status_page.ROOM] == 1 << 40
+    workers.close()
 
 
 def test_a_task_cannot_shrink_it_under_the_coordinator(page):
@@ -112,9 +112,12 @@ def test_cpu_quotas(monkeypatch, files, expected):
     ],
 )
 def test_memory_limits(monkeypatch, files, expected):
-    files = {"/proc/self/cgroup": "0::/a\n3:memory:/b\n", **files}
+    files = {
+        "/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    1000 kB\n",
+        "/proc/self/cgroup": "0::/a\n3:memory:/b\n",
+        **files,
+    }
     monkeypatch.setattr(cpu, "_read", lambda path: files.get(path, ""))
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000 * 1024))
     assert cpu.usable_memory_bytes() == expected
 
 

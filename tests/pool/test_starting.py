@@ -264,7 +264,8 @@ class few_descriptors:
         self.filled = []
         lowest_unused = os.dup(0)
         os.close(lowest_unused)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(highest, lowest_unused) + 1, self.before[1]))
+        limit = max(highest, lowest_unused) + 1 + self.free  # enough numbers, whatever gaps there are
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, self.before[1]))
         try:
             while True:
                 self.filled.append(os.dup(0))

@@ -127,9 +127,9 @@ class Coordinator:
             finally:
                 self._record_end(session.now() - started_s)
         finally:
-            still_running = session.close()
-        if still_running:
-            self._log.still_running(still_running)
+            warnings = session.close()
+        for task, text in warnings:
+            self._log.warning(task, text)
         self._log.run_ended()
 
     def _loop(self) -> None:

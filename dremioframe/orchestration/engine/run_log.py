@@ -56,10 +56,8 @@ class RunLog:
     def skipped_itself(self, task: str, reason: str) -> None:
         self._say("INFO", "task {!r} SKIPPED by itself: {}", task, reason, task=task)
 
-    def still_running(self, tasks: list[str]) -> None:
-        for task in tasks:
-            text = "task {!r}: its thread cannot be stopped and still runs; it is abandoned"
-            self._say("WARNING", text, task, task=task)
+    def warning(self, task: str | None, text: str) -> None:
+        self._say("WARNING", "{}", text, task=task)
 
     def _say(self, level: str, text: str, *values: object, task: str | None = None) -> None:
         logger = _logger()

@@ -114,5 +114,5 @@ class InlineSession:
     def is_running(self, task: int, attempt: int) -> bool:
         return False
 
-    def close(self) -> list[str]:
+    def close(self) -> list[tuple[str | None, str]]:
         return []

@@ -14,15 +14,18 @@ from ..payload import codec, references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Self
 
     from ..interfaces import Inputs, Plan
+    from ..payload.store import Store
     from ..pool.process_pool import ProcessPool
     from .process_session import ProcessSession
 
 _RUNNER = "dremioframe.orchestration.worker_attempt:AttemptRunner"
 _DEFAULT_GRACE_S = 2.0
+_DEFAULT_MEMORY_BUDGET = 0.5
 
 
 class ProcessExecutor:
@@ -36,6 +39,10 @@ class ProcessExecutor:
         max_tasks_per_worker: A worker is replaced after so many attempts; None means never.
         kill_grace_s: Seconds between SIGTERM and SIGKILL when an attempt is stopped.
         env: Extra environment variables of the workers.
+        memory_budget: How much of the usable memory (cgroup counted) long results may take, as a share above 0 and up
+            to 1; beyond it they go to files without names in ``spill_dir``.
+        spill_dir: Where those lie: a directory on a disk. None takes the first of TMPDIR, /var/tmp and /tmp that is
+            one; if none is, nothing is spilled, and a warning says so when the budget is reached.
 
     Raises:
         DefinitionError: An option makes no sense, or this is not Linux.
@@ -59,9 +66,12 @@ class ProcessExecutor:
         max_tasks_per_worker: int | None = None,
         kill_grace_s: float = _DEFAULT_GRACE_S,
         env: Mapping[str, str] | None = None,
+        memory_budget: float = _DEFAULT_MEMORY_BUDGET,
+        spill_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         if sys.platform != "linux":
             raise DefinitionError(f"executor='process' is not there yet on {sys.platform}; use 'thread' or 'inline'")
+        from ..payload import store
         from ..pool import cpu
         from ..pool.process_pool import PoolOptions, ProcessPool
         from .process_session import ProcessSession
@@ -71,6 +81,10 @@ class ProcessExecutor:
         self.max_workers = options.at_least_one("max_workers", max_workers) or usable
         threads = max(1, usable // self.max_workers)
         self._env = {**cpu.thread_limit_env(threads), **_checked_env(env)}
+        directory = options.directory("spill_dir", spill_dir)
+        self._store: Store = store.Store(
+            cpu.usable_memory_bytes, options.share("memory_budget", memory_budget), directory
+        )
         self._pool: ProcessPool = ProcessPool(
             PoolOptions(
                 size=self.max_workers,
@@ -81,12 +95,14 @@ class ProcessExecutor:
                 env=self._env,
                 threads_per_worker=threads,
                 runner=_RUNNER,
-            )
+                spill_dir=directory,
+            ),
+            self._store,
         )
 
     def open(self, plan: Plan, inputs: Inputs) -> ProcessSession:
         """Begin one run; see :class:`~..interfaces.Executor`."""
-        return self._session(plan, inputs, self._pool, self._env)
+        return self._session(plan, inputs, self._pool, self._store, self._env)
 
     def close(self) -> None:
         """End all workers. Idempotent; runs that go on lose theirs."""

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..interfaces import Inputs, Plan
+    from ..payload.store import Store
     from ..task import Task
 
 _NOTHING = b""
 _LONGEST_REASON = 8_000
+
+#: Most bytes of short inputs that are put together for one attempt; what is left is asked for one by one.
+_GATHER_LIMIT = 64 << 20
 
 
 class Unsendable(Exception):
@@ -43,10 +47,11 @@ class Unsendable(Exception):
 class CallData:
     """Everything the workers of one run may be sent."""
 
-    def __init__(self, plan: Plan, inputs: Inputs, env: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, inputs: Inputs, env: Mapping[str, str], store: Store) -> None:
         self._plan = plan
         self._inputs = inputs
-        self._blobs: dict[bytes, bytes] = {}
+        self._store = store
+        self._blobs: dict[bytes, bytes | Segment] = {}
         self._digests: dict[tuple[int, int, int, bool], bytes] = {}
         self._external: dict[tuple[int, int], Segment] = {}
         self._run_values: dict[str, bytes | Segment] = {}
@@ -56,8 +61,11 @@ class CallData:
         self._run = self._keep(codec.encode(tuple(_run_facts(plan, env))).to_bytes())
 
     def _keep(self, blob: bytes) -> bytes:
+        """Have a blob ready for any worker that asks for it by its digest. A long one is written down once."""
         digest = references.digest(blob)
-        self._blobs[digest] = blob
+        if digest not in self._blobs:
+            is_long = len(blob) > calls.INLINE_LIMIT
+            self._blobs[digest] = self._segment((blob,), len(blob), "code_pickle", "action") if is_long else blob
         return digest
 
     # --- calls --------------------------------------------------------------------------------------------------------
@@ -74,12 +82,12 @@ class CallData:
         args: Any = _NOTHING
         if definition.args or definition.kwargs:
             args = self._encoded_whole((definition.args, definition.kwargs), "args_pickle", _args_path)
-        inputs = self._inline_inputs(task, calls.INLINE_LIMIT - len(args)) if takes_context else _NOTHING
+        inputs = self._near_inputs(task) if takes_context else _NOTHING
         name = definition.name.encode("utf-8", "surrogatepass")
-        if len(name) + len(args) + len(inputs) <= calls.INLINE_LIMIT:
+        size = len(name) + len(args) + len(inputs)
+        if size <= calls.INLINE_LIMIT:
             return calls.pack_call(code, self._run, task, attempt, args, name, inputs)
-        size = len(args) + len(name) + len(inputs)
-        self._external[task, attempt] = _segment((args, name, inputs), size, "args_pickle", "args")
+        self._external[task, attempt] = self._segment((args, name, inputs), size, "args_pickle", "args")
         return calls.pack_external_call(code, self._run, task, attempt, len(args), len(name))
 
     def _code_digest(self, definition: Task, takes_context: bool) -> bytes:
@@ -97,15 +105,18 @@ class CallData:
             digest = self._digests[key] = self._keep(blob)
         return digest
 
-    def _inline_inputs(self, task: int, room: int) -> bytes:
-        """As many values of direct upstreams as fit; the worker asks for the others when it needs them."""
+    def _near_inputs(self, task: int) -> bytes:
+        """The short values of direct upstreams, which travel together; the worker asks for a long one if it needs it.
+
+        However many they are: ten thousand single questions would take half a second.
+        """
+        room = _GATHER_LIMIT
         entries: list[tuple[str, Any]] = []
         for name, outcome in self._inputs.direct(task):
-            if isinstance(outcome, ProcessOutcome) and not isinstance(outcome.payload, Segment):
-                room -= len(outcome.payload) + len(name) * 4
-                if room < 0:
-                    break
-                entries.append((name, outcome.payload))
+            payload = outcome.payload if isinstance(outcome, ProcessOutcome) else None
+            if payload is not None and not isinstance(payload, Segment) and room > len(payload):
+                room -= len(payload)
+                entries.append((name, payload))
         return calls.pack_inputs(entries)
 
     def forget(self, task: int, attempt: int) -> None:
@@ -117,11 +128,12 @@ class CallData:
 
     def close(self) -> None:
         """The run is over."""
-        for held in (*self._external.values(), *self._run_values.values()):
+        for held in (*self._external.values(), *self._run_values.values(), *self._blobs.values()):
             if isinstance(held, Segment):
                 held.close()
         self._external.clear()
         self._run_values.clear()
+        self._blobs.clear()
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +180,7 @@ class CallData:
         if len(payload) < calls.INLINE_LIMIT:
             return calls.PRESENT + payload
         # With the byte that says so it would be too long for a packet, and as a mapping it must stand alone.
-        segment = self._run_values[name] = _segment((payload,), len(payload), "context_pickle", name)
+        segment = self._run_values[name] = self._segment((payload,), len(payload), "context_pickle", name)
         return segment
 
     def _long_name(self, digest: bytes) -> str:
@@ -188,7 +200,7 @@ class CallData:
         if payload is None:
             encoded = self._encoded(self._plan.context[name], "context_pickle", lambda path: name + path)
             if encoded.size > calls.INLINE_LIMIT:
-                payload = _segment(encoded.parts, encoded.size, "context_pickle", name)
+                payload = self._segment(encoded.parts, encoded.size, "context_pickle", name)
             else:
                 payload = encoded.to_bytes()
             self._run_values[name] = payload
@@ -209,6 +221,12 @@ class CallData:
         except MemoryError as error:
             raise _no_room(encoded.size, error, stage, name_path("")) from error
 
+    def _segment(self, parts: Iterable[Any], size: int, stage: str, path: str) -> Segment:
+        try:
+            return self._store.create(parts, size)
+        except (OSError, MemoryError) as error:
+            raise _no_room(size, error, stage, path) from error
+
     def _failures(self, task: int, attempt: int) -> bytes:
         found = self._inputs.failures(task, attempt)
         return codec.encode([(name, number, failure.to_bytes()) for name, number, failure in found]).to_bytes()
@@ -217,13 +235,6 @@ class CallData:
 def _hostile(error: BaseException) -> str:
     """What user code raised while it was pickled. A real Ctrl-C is not raised here: its handler only notes it."""
     return f"pickling it raised {type(error).__name__}"
-
-
-def _segment(parts: Iterable[Any], size: int, stage: str, path: str) -> Segment:
-    try:
-        return Segment.create(parts, size)
-    except (OSError, MemoryError) as error:
-        raise _no_room(size, error, stage, path) from error
 
 
 def _no_room(size: int, error: OSError | MemoryError, stage: str, path: str) -> Unsendable:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..errors import OrchestrationError
     from ..interfaces import Inputs, Outcome, Plan
     from ..payload.segments import Segment
+    from ..payload.store import Store
     from ..pool.process_pool import ProcessPool
 
 # A call id names run, attempt and task, so that nothing has to be looked up when an outcome comes in. The run's number
@@ -42,9 +43,10 @@ _run_numbers = count(1)
 class ProcessSession:
     """One run over leased workers; see :class:`~..interfaces.Session`."""
 
-    def __init__(self, plan: Plan, inputs: Inputs, pool: ProcessPool, env: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, inputs: Inputs, pool: ProcessPool, store: Store, env: Mapping[str, str]) -> None:
         self._plan = plan
-        self._data = CallData(plan, inputs, env)
+        self._store = store
+        self._data = CallData(plan, inputs, env, store)
         self._tag = (next(_run_numbers) % _RUN_NUMBERS) << (_TASK_BITS + _ATTEMPT_BITS)
         self._ended: list[tuple[int, int, Outcome]] = []
         self._stops: dict[tuple[int, int], int] = {}
@@ -106,6 +108,10 @@ class ProcessSession:
 
     def _lost(self, task: int, attempt: int, event: CallLost) -> Outcome:
         name = self._plan.tasks[task].name
+        stats = AttemptStats(event.pid, wall_s=event.wall_s)
+        if event.undeliverable:
+            failure = Failure.payload("result_transfer", "result", event.description)
+            return LocalOutcome(OutcomeStatus.FAILED, failure=failure, stats=stats)
         error = WorkerLostError(
             f"task {name!r}, attempt {attempt}: its worker (pid {event.pid}) {event.description}",
             task=name,
@@ -115,9 +121,7 @@ class ProcessSession:
             signal=event.signal,
             stack=event.stack,
         )
-        return LocalOutcome(
-            OutcomeStatus.LOST, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
-        )
+        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error), stats=stats)
 
     def _stopped(self, task: int, attempt: int, event: CallStopped) -> Outcome:
         definition = self._plan.tasks[task]
@@ -145,10 +149,11 @@ class ProcessSession:
     def is_running(self, task: int, attempt: int) -> bool:
         return False
 
-    def close(self) -> list[str]:
+    def close(self) -> list[tuple[str | None, str]]:
         self._lease.close()
         self._data.close()
-        return []
+        warning = self._store.overdraft()
+        return [(None, warning)] if warning else []
 
 
 def _attempt_of(call_id: int) -> tuple[int, int]:

@@ -254,11 +254,14 @@ class ThreadSession:
         self._receive(0.0)  # its late end may lie in the queue
         return (running.task, running.attempt) in self._abandoned
 
-    def close(self) -> list[str]:
+    def close(self) -> list[tuple[str | None, str]]:
         self._receive(0.0)
         for _ in range(self._started):
             self._jobs.put(None)
-        return [self._plan.tasks[running.task].name for running in self._abandoned.values()]
+        names = [self._plan.tasks[running.task].name for running in self._abandoned.values()]
+        return [
+            (name, f"task {name!r}: its thread cannot be stopped and still runs; it is abandoned") for name in names
+        ]
 
 
 def _stack_of(thread: threading.Thread | None) -> str:

@@ -36,10 +36,12 @@ _WHAT_FAILED = {
     "context_unpickle": "a value of its context cannot be loaded",
     "result_pickle": "its result cannot be sent back",
     "result_unpickle": "its result cannot be loaded",
+    "result_transfer": "its result cannot be handed over",
 }
 _WHAT_TO_DO = {
     "pickle": "pass what the object can be made from, or use executor='thread'",
     "unpickle": "the module that defines the object must be importable, in the same version, where it is read",
+    "transfer": "free memory, disk space or descriptors, or return less",
 }
 
 

@@ -14,7 +14,10 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import resource
+import stat
 import sys
+from typing import Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,24 +31,40 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_
 _WRITE_LIMIT_BYTES = 1 << 30
 _WRITE_LIMIT_PARTS = 1024
 
+PAGE_BYTES = mmap.PAGESIZE
+
 
 class SegmentError(Exception):
     """A descriptor is no sealed segment."""
 
 
+class Keeper(Protocol):
+    """Whoever has to know that a segment is no longer needed."""
+
+    def give_back(self, fd: int, size: int) -> None:
+        """The segment is closed: do what is to be done with its descriptor."""
+
+
 class Segment:
-    """Sealed shared memory, owned through its descriptor. Dropping the object closes it; mappings of it live on.
+    """Bytes of sealed shared memory, or of a file without a name. Dropping the object closes it; mappings live on.
 
     Attributes:
         fd: The descriptor, or -1 once closed.
         size: Length in bytes.
+        offset: Where it begins in the file, a multiple of the page size.
+        in_memory: False if it lies on a disk.
     """
 
-    __slots__ = ("fd", "size")
+    __slots__ = ("_keeper", "fd", "in_memory", "offset", "size")
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(
+        self, fd: int, size: int, offset: int = 0, *, in_memory: bool = True, keeper: Keeper | None = None
+    ) -> None:
         self.fd = fd
         self.size = size
+        self.offset = offset
+        self.in_memory = in_memory
+        self._keeper = keeper
 
     @classmethod
     def create(cls, parts: Iterable[BytesLike], size: int, name: str = "dremioframe") -> Segment:
@@ -66,45 +85,75 @@ class Segment:
             b'abcdef'
         """
         segment = cls(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), size)
-        try:
-            written = _write_all(segment.fd, parts)
-            if written != size:
-                raise ValueError(f"the parts are {written} bytes long, not {size}")
-            fcntl.fcntl(segment.fd, fcntl.F_ADD_SEALS, _SEALS)
-        except BaseException:
-            segment.close()  # at once: the traceback would keep it, and what was written so far, alive
-            raise
+        segment._fill(parts)
+        seal(segment.fd)
         return segment
 
     @classmethod
-    def adopt(cls, fd: int) -> Segment:
-        """Take over a descriptor that another process sent.
+    def spill(cls, parts: Iterable[BytesLike], size: int, directory: str) -> Segment:
+        """As :meth:`create`, in a file that has no name, in a directory that lies on a disk.
 
         Raises:
-            SegmentError: It is no sealed segment; it has been closed.
+            OSError: No descriptor or no room left, or there can be no such file.
+            ValueError: The parts are not of that size.
+        """
+        written = cls(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), size, in_memory=False)
+        written._fill(parts)
+        segment = cls(reopened(written.fd), size, in_memory=False)
+        written.close()
+        return segment
+
+    def _fill(self, parts: Iterable[BytesLike]) -> None:
+        try:
+            written = _write_all(self.fd, parts)
+            if written != self.size:
+                raise ValueError(f"the parts are {written} bytes long, not {self.size}")
+        except BaseException:
+            self.close()  # at once: the traceback would keep it, and what was written so far, alive
+            raise
+
+    @classmethod
+    def adopt(cls, fd: int) -> Segment:
+        """Take over a descriptor that another process sent: sealed memory, or a spilled file opened for reading.
+
+        Raises:
+            SegmentError: It is neither; it has been closed.
         """
         segment = cls(fd, 0)  # owns it from here on, and closes it if what follows fails
         try:
-            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-        except OSError as error:
+            status = os.fstat(fd)
+            segment.size = status.st_size
+            segment.in_memory = _is_memory(fd, status)
+        except SegmentError:
             segment.close()
-            raise SegmentError(f"descriptor {fd} cannot be sealed memory: {error}") from error
-        if seals & _SEALS != _SEALS:
-            segment.close()
-            raise SegmentError(f"descriptor {fd} is not sealed: its bytes could still change")
-        segment.size = os.fstat(fd).st_size
+            raise
         return segment
 
+    def kept_by(self, keeper: Keeper) -> None:
+        """From now on ``keeper`` is told when it is closed, and closes the descriptor."""
+        self._keeper = keeper
+
     def map(self) -> memoryview:
-        """All of it as writable memory that nobody else sees. It lives as long as any view of it, or array over it."""
+        """All of it as writable memory that nobody else sees. It lives as long as any view of it, or array over it.
+
+        Zero copy, except where mappings cost descriptors (before Python 3.13) and those are running out.
+        """
         if self.size == 0:
             return memoryview(bytearray())
         if sys.version_info >= (3, 13):
-            # Before 3.13 every mapping holds a duplicate of the descriptor.
-            mapping = mmap.mmap(self.fd, self.size, _MAP_FLAGS, mmap.PROT_READ | mmap.PROT_WRITE, trackfd=False)
-        else:
-            mapping = mmap.mmap(self.fd, self.size, _MAP_FLAGS, mmap.PROT_READ | mmap.PROT_WRITE)
-        return memoryview(mapping)
+            return memoryview(
+                mmap.mmap(self.fd, self.size, _MAP_FLAGS, _MAP_PROTECTION, offset=self.offset, trackfd=False)
+            )
+        if _is_next_high(self.fd):
+            return self._copy()
+        return memoryview(mmap.mmap(self.fd, self.size, _MAP_FLAGS, _MAP_PROTECTION, offset=self.offset))
+
+    def _copy(self) -> memoryview:
+        data = memoryview(bytearray(self.size))
+        at = 0
+        while at < self.size:
+            at += os.preadv(self.fd, [data[at : at + _WRITE_LIMIT_BYTES]], self.offset + at)
+        return data
 
     def read(self) -> bytes:
         """All of it, copied."""
@@ -113,7 +162,12 @@ class Segment:
     def close(self) -> None:
         """Give the descriptor back. Idempotent; mappings live on."""
         fd, self.fd = self.fd, -1
-        if fd >= 0:
+        if fd < 0:
+            return
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.give_back(fd, self.size)
+        else:
             os.close(fd)
 
     def __del__(self) -> None:
@@ -122,6 +176,53 @@ class Segment:
 
 # Private pages are only promised memory when they are written to: eight readers of 1 GiB do not need 8 GiB.
 _MAP_FLAGS = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+_MAP_PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
+
+
+def seal(fd: int) -> None:
+    """Nothing in this memfd changes any more."""
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+
+
+def reopened(fd: int) -> int:
+    """Another descriptor of the same file, only to read."""
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def is_high(fd: int) -> bool:
+    """Whether half of the descriptors that this process may have were in use when this one was given to it.
+
+    The kernel gives the lowest free number, so the number tells, whoever holds the others.
+    """
+    return 2 * fd > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _is_next_high(fd: int) -> bool:
+    """Whether the next descriptor would be a high one. Any valid ``fd`` will do."""
+    try:
+        probe = os.dup(fd)
+    except OSError:  # there is none at all
+        return True
+    os.close(probe)
+    return is_high(probe)
+
+
+def _is_memory(fd: int, status: os.stat_result) -> bool:
+    """True for sealed memory, False for a spilled file.
+
+    Raises:
+        SegmentError: It is something else, or its bytes could still change.
+    """
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError as error:
+        is_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 0
+        if is_file and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            return False
+        raise SegmentError(f"descriptor {fd} cannot be sealed memory: {error}") from error
+    if seals & _SEALS != _SEALS:
+        raise SegmentError(f"descriptor {fd} is not sealed: its bytes could still change")
+    return True
 
 
 def _write_all(fd: int, parts: Iterable[BytesLike]) -> int:

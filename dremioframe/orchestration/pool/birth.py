@@ -32,13 +32,15 @@ class Newborn(NamedTuple):
     Attributes:
         make_runner: The runner, loaded before the first fork so that no worker pays for its imports.
         initializer: Packed code to call once in each worker, or None.
+        spill_dir: Where results go for which there is no memory; None to look for a directory then.
     """
 
     make_runner: Callable[[worker.Ports], worker.Run]
     initializer: bytes | None
+    spill_dir: str | None
 
 
-def prepare(runner: str, initializer: bytes | None) -> Newborn:
+def prepare(runner: str, initializer: bytes | None, spill_dir: str | None) -> Newborn:
     """Load the runner, given as ``"module:attribute"``.
 
     Raises:
@@ -46,7 +48,7 @@ def prepare(runner: str, initializer: bytes | None) -> Newborn:
     """
     module, _, attribute = runner.partition(":")
     try:
-        return Newborn(getattr(importlib.import_module(module), attribute), initializer)
+        return Newborn(getattr(importlib.import_module(module), attribute), initializer, spill_dir)
     except BaseException as error:
         raise Refusal(f"the runner {runner!r} cannot be imported: {describe(error)}") from error
 
@@ -77,7 +79,7 @@ def live(
         page.slots[status_page.PID] = os.getpid()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         inbox, side = channel.adopt(inbox_fd), channel.adopt(side_fd)
-        worker.become(incarnation, inbox, side, page, newborn.make_runner, newborn.initializer)
+        worker.become(incarnation, inbox, side, page, newborn.make_runner, newborn.initializer, newborn.spill_dir)
     except BaseException:  # noqa: BLE001 - nothing may return into the zygote's loop, which this still is a copy of
         import traceback
 

@@ -28,9 +28,10 @@ class BootMessage(TypedDict):
     Attributes:
         path: ``sys.path`` of the coordinator.
         argv: Its ``sys.argv``.
-        runner: As in ``PoolOptions``, like the next two.
+        runner: As in ``PoolOptions``, like the next three.
         preload: See there.
         initializer: See there.
+        spill_dir: See there.
         descriptor_limit: Soft limit of descriptors that the zygote and its workers shall have.
     """
 
@@ -39,4 +40,5 @@ class BootMessage(TypedDict):
     runner: str
     preload: list[str]
     initializer: bytes | None
+    spill_dir: str | None
     descriptor_limit: int

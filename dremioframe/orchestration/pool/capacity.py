@@ -342,6 +342,7 @@ class Capacity:
             runner=options.runner,
             preload=options.preload,
             initializer=options.initializer,
+            spill_dir=options.spill_dir,
             descriptor_limit=self._descriptor_limit,
             environ=environ,
         )

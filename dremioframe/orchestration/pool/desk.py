@@ -6,7 +6,7 @@ What lives here: reading side channels and writing answers. What may not: what a
 
 from __future__ import annotations
 
-from . import frames
+from . import frames, status_page
 from .channel import Closed
 from .frames import Kind, ProtocolError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..payload.segments import Segment
+    from ..payload.store import Store
     from .floor import Floor
     from .worker_handle import WorkerHandle
 
@@ -24,11 +25,12 @@ _RECEIVE_SIZE = frames.HEADER_SIZE + frames.INLINE_LIMIT + 1
 class Desk:
     """Serves the side channels of one lease's workers."""
 
-    __slots__ = ("_floor", "_on_request")
+    __slots__ = ("_floor", "_on_request", "_store")
 
-    def __init__(self, floor: Floor, on_request: Callable[[int, bytes], bytes | Segment]) -> None:
+    def __init__(self, floor: Floor, on_request: Callable[[int, bytes], bytes | Segment], store: Store) -> None:
         self._floor = floor
         self._on_request = on_request
+        self._store = store
 
     def serve(self, worker: WorkerHandle) -> None:
         """Read everything that is there.
@@ -49,7 +51,16 @@ class Desk:
         while call_id not in worker.results:
             if not self._serve_one(worker):
                 raise ProtocolError(f"the segment of call {call_id} did not come with its outcome")
-        return worker.results.pop(call_id)
+        segment = self._store.keep(worker.results.pop(call_id))
+        self.tell_room()
+        return segment
+
+    def tell_room(self) -> None:
+        """Tell the workers how much of their results may go to memory."""
+        workers = self._floor.workers
+        share = self._store.room() // max(1, len(workers))
+        for worker in workers.values():
+            worker.page.slots[status_page.ROOM] = share
 
     def _serve_one(self, worker: WorkerHandle) -> bool:
         """Read one packet; False if there is none."""
@@ -99,18 +110,13 @@ class Desk:
             return worker.side.send(frames.pack(Kind.REFUSAL, worker.incarnation, body=why, detail=number))
 
     def _send_answer(self, worker: WorkerHandle, number: int, answer: bytes | Segment) -> bool:
-        side, incarnation = worker.side, worker.incarnation
-        if not isinstance(answer, bytes):
-            return side.send_with(frames.pack(Kind.ANSWER_SEGMENT, incarnation, detail=number), (answer.fd,))
-        if len(answer) <= frames.INLINE_LIMIT:
-            return side.send(frames.pack(Kind.ANSWER, incarnation, body=answer, detail=number))
-        from ..payload.segments import Segment
-
-        segment = Segment.create((answer,), len(answer), "dremioframe-answer")
-        try:
-            return side.send_with(frames.pack(Kind.ANSWER_SEGMENT, incarnation, detail=number), (segment.fd,))
-        finally:
-            segment.close()
+        if isinstance(answer, bytes):
+            if len(answer) <= frames.INLINE_LIMIT:
+                return worker.side.send(frames.pack(Kind.ANSWER, worker.incarnation, body=answer, detail=number))
+            answer = self._store.create((answer,), len(answer), "dremioframe-answer")
+        place = frames.pack_place(answer.offset, answer.size)
+        packet = frames.pack(Kind.ANSWER_SEGMENT, worker.incarnation, body=place, detail=number)
+        return worker.side.send_with(packet, (answer.fd,))
 
 
 def _adopt(fds: tuple[int, ...]) -> Segment | None:

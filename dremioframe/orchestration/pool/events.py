@@ -102,6 +102,7 @@ class CallLost(NamedTuple):
         description: How it ended and the likely reason, in words.
         stack: What it wrote about itself when it crashed, if anything.
         wall_s: From its start until its end was noticed; None if its start is not known.
+        undeliverable: The worker lives: the call has finished, and its payload could not be handed over.
     """
 
     call_id: int
@@ -111,6 +112,7 @@ class CallLost(NamedTuple):
     description: str
     stack: str
     wall_s: float | None = None
+    undeliverable: bool = False
 
 
 class CallStopped(NamedTuple):

@@ -96,9 +96,10 @@ class Floor:
         return self._handlers.get(fd)
 
     def pause(self, fd: int) -> None:
-        """Do not listen to this descriptor for a moment: what is there cannot be taken now."""
-        self.epoll.unregister(fd)
-        self._paused.append(fd)
+        """Do not listen to this descriptor for a moment: what is there cannot be taken now. Idempotent."""
+        if fd not in self._paused:
+            self.epoll.unregister(fd)
+            self._paused.append(fd)
         self.resume_due = min(self.resume_due, time.monotonic() + _PAUSE_S)
 
     def resume(self) -> None:

@@ -49,7 +49,7 @@ class Kind:
     RESULT = 33  # carries the segment of an OUTCOME that follows on the inbox
     # side channel: coordinator -> worker; detail = number of the request that is answered
     ANSWER = 40
-    ANSWER_SEGMENT = 41  # carries the segment
+    ANSWER_SEGMENT = 41  # carries the segment; body = PLACE
     REFUSAL = 42  # body = why
     # control: coordinator -> zygote
     FORK = 64  # carries inbox, side channel and page
@@ -77,6 +77,9 @@ FLAG_RETIRING = 0x200  # the worker ends after this outcome and takes no further
 _STATS = struct.Struct("<QQQQ")
 STATS_SIZE = _STATS.size
 OUTCOME_HEADER_SIZE = HEADER_SIZE + STATS_SIZE
+
+#: ANSWER_SEGMENT: where the answer begins in the file that comes with it, and its length.
+_PLACE = struct.Struct("<QQ")
 
 #: One byte more than the longest legal outcome: a longer one is cut there, and then its length is wrong.
 OUTCOME_RECEIVE_SIZE = OUTCOME_HEADER_SIZE + INLINE_LIMIT + 1
@@ -169,6 +172,17 @@ def read_stats(packet: bytes) -> Stats:
     """The statistics of an OUTCOME of legal length."""
     started_ns, cpu_ns, peak, bytes_in = _STATS.unpack_from(packet, HEADER_SIZE)
     return Stats(started_ns, cpu_ns, (peak >> 1) * 1024, bool(peak & 1), bytes_in)
+
+
+def pack_place(offset: int, size: int) -> bytes:
+    """The body of an ANSWER_SEGMENT."""
+    return _PLACE.pack(offset, size)
+
+
+def read_place(packet: bytes) -> tuple[int, int]:
+    """(offset, size) out of an ANSWER_SEGMENT of our own."""
+    offset, size = _PLACE.unpack_from(packet, HEADER_SIZE)
+    return offset, size
 
 
 def read_call_id(packet: bytes) -> int:

@@ -130,7 +130,7 @@ class Intake:
         elif call_id in worker.calls:  # UNDELIVERABLE
             wall_s = worker.running_s(call_id)
             del worker.calls[call_id]
-            self._floor.events.append(CallLost(call_id, worker.pid, None, None, body, "", wall_s))
+            self._floor.events.append(CallLost(call_id, worker.pid, None, None, body, "", wall_s, undeliverable=True))
         else:
             raise ProtocolError(f"an end of call {call_id}, which it does not have")
 

@@ -70,6 +70,7 @@ class Lifecycle:
     def enlist(self, worker: WorkerHandle) -> None:
         """A worker is ours now."""
         self._floor.add(worker, partial(self._desk.serve, worker))
+        self._desk.tell_room()
         self._unforked[worker] = limit = time.monotonic() + _FORK_LIMIT_S
         self.due = min(self.due, limit)
         self.look(worker)
@@ -102,7 +103,9 @@ class Lifecycle:
         if worker.incarnation not in self._floor.workers:
             return
         self._intake.drain(worker)
-        self._intake.give_up_claim(worker)
+        while worker.unclaimed is not None:
+            self._intake.give_up_claim(worker)
+            self._intake.drain(worker)  # what it had finished behind that one counts
         self._floor.remove(worker)
         self._unforked.pop(worker, None)
         self._floor.take_back(worker)

@@ -133,7 +133,8 @@ class Ports:
         kind, _, answered, _ = frames.parse(packet, self._incarnation, frames.TO_SIDE)
         segment = None
         if fd is not None:
-            segment = Segment.adopt(fd)
+            offset, size = frames.read_place(packet)
+            segment = Segment(fd, size, offset)
         try:
             if answered != number:
                 return None

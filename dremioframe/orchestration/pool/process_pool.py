@@ -12,6 +12,7 @@ import warnings
 import weakref
 from typing import NamedTuple, Self
 
+from ..payload.store import Store
 from .capacity import Capacity
 from .supervisor import Lease
 
@@ -36,6 +37,7 @@ class PoolOptions(NamedTuple):
         kill_grace_s: Seconds between SIGTERM and SIGKILL when a call is stopped.
         env: Extra environment variables.
         threads_per_worker: Thread limit given to numeric libraries.
+        spill_dir: Where long results go when ``store`` has no room; None to look for a directory then.
     """
 
     size: int
@@ -46,6 +48,7 @@ class PoolOptions(NamedTuple):
     kill_grace_s: float = 2.0
     env: Mapping[str, str] = {}
     threads_per_worker: int = 1
+    spill_dir: str | None = None
 
 
 class ProcessPool:
@@ -62,9 +65,14 @@ class ProcessPool:
             lease.close()
     """
 
-    def __init__(self, options: PoolOptions) -> None:
+    def __init__(self, options: PoolOptions, store: Store | None = None) -> None:
+        """
+        Args:
+            store: Keeps account of long results; None for one without limits.
+        """
         capacity = Capacity(options)
         self._capacity = capacity
+        self._store = store or Store()
         _open.add(capacity)
         # Not at exit: there all open pools are closed, without a warning.
         weakref.finalize(self, _dropped, capacity).atexit = False
@@ -90,7 +98,7 @@ class ProcessPool:
         Raises:
             ExecutorClosedError: The pool is closed, or was inherited through ``os.fork``.
         """
-        return Lease(self, self._capacity, on_request, max_workers)
+        return Lease(self, self._capacity, self._store, on_request, max_workers)
 
     def close(self) -> None:
         """End all workers and everything below them, and wait for that. Idempotent. Leases still open lose theirs."""

@@ -1,8 +1,9 @@
 """One page of memory that a worker shares with the coordinator: what it is doing now, and what it said when it died.
 
-A memfd: the first page holds 8-byte slots, written by the worker and read by the coordinator at any time; behind it is
-room for what faulthandler writes (a crash, or a stack dump on demand), through the worker's own descriptor, whose
-offset nobody else moves. The size is sealed: a task that truncated it would otherwise kill the *coordinator* by SIGBUS.
+A memfd: the first page holds 8-byte slots, written by the worker and read by the coordinator at any time (one, the
+other way round); behind it is room for what faulthandler writes (a crash, or a stack dump on demand), through the
+worker's own descriptor, whose offset nobody else moves. The size is sealed: a task that truncated it would otherwise
+kill the *coordinator* by SIGBUS.
 
 The order of the worker's writes makes a kill safe (``worker`` has the other half)::
 
@@ -29,6 +30,7 @@ STARTED_NS = 1  # when it started, CLOCK_MONOTONIC
 PHASE = 2  # what the runner says it is doing
 PID = 3  # the worker's pid: written when it is certain to die with the zygote, before it receives anything
 FAREWELL = 4  # why the worker ended itself, one of Farewell
+ROOM = 5  # the only one the coordinator writes: how many bytes of results may go to memory, the rest to disk
 
 
 class Farewell:
@@ -59,12 +61,12 @@ class StatusPage:
 
     @classmethod
     def create(cls, name: str) -> StatusPage:
-        """A new page, as the coordinator has it: to read."""
+        """A new page, as the coordinator has it: to read, but for one slot."""
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.truncate(fd, _PAGE_BYTES + _DUMP_BYTES)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-            return cls(fd, mmap.PROT_READ)
+            return cls(fd, mmap.PROT_READ | mmap.PROT_WRITE)
         except BaseException:
             os.close(fd)
             raise

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from ..payload.segments import Segment
+    from ..payload.store import Store
     from .capacity import Capacity
     from .process_pool import ProcessPool
     from .worker_handle import WorkerHandle
@@ -68,6 +69,7 @@ class Lease:
         self,
         pool: ProcessPool,
         capacity: Capacity,
+        store: Store,
         on_request: Callable[[int, bytes], bytes | Segment],
         max_workers: int | None,
     ) -> None:
@@ -86,7 +88,7 @@ class Lease:
         self._zygote: ZygoteClient | None = None
         floor.watch(self._wake_fd, self._read_wake)
         window = Window()
-        self._desk = desk = Desk(floor, on_request)
+        self._desk = desk = Desk(floor, on_request, store)
         self._intake = Intake(floor, desk, window, capacity)
         self._deadlines = Deadlines(floor)
         self._stops = Stops(floor, self._intake, capacity.options.kill_grace_s)
@@ -269,14 +271,17 @@ class Lease:
 
     def post(self, worker: WorkerHandle | None) -> None:
         """From other threads, under the pool's lock: look at this worker, or (None) see whether room has changed."""
-        self._mail.append(worker)
-        os.eventfd_write(self._wake_fd, 1)
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                self._mail.append(worker)
+                os.eventfd_write(self._wake_fd, 1)
 
     def abandon(self) -> None:
         """In a child that the user's process has forked."""
         self._closed = True
         self._floor.close()
-        os.close(self._wake_fd)
+        os.close(self._wake_fd)  # without the lock, which somebody may hold for ever here
+        self._wake_fd = -1
 
     def _read_mail(self) -> None:
         while self._mail:
@@ -336,7 +341,12 @@ class Lease:
             self._lifecycle.forget()
             self._capacity.leave(self._share)
             self._floor.close()
-            os.close(self._wake_fd)
+            self._close_wake()
+
+    def _close_wake(self) -> None:
+        with self._wake_lock:
+            fd, self._wake_fd = self._wake_fd, -1
+            os.close(fd)
 
     def _end_calls(self) -> None:
         until = _monotonic() + _CLOSE_LIMIT_S

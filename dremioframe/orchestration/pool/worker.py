@@ -28,6 +28,7 @@ import time
 
 from ..errors import TaskCancelled
 from ..payload.segments import Segment
+from ..payload.store import find_spill_dir
 from . import frames, status_page
 from .channel import Closed
 from .frames import Kind
@@ -70,10 +71,11 @@ def become(
     page: StatusPage,
     make_runner: Callable[[Ports], Run],
     initializer: bytes | None,
+    spill_dir: str | None,
 ) -> NoReturn:
     """Live as a worker. Called in the forked child, its relations and signals already put in order."""
     ports = Ports(side, page, incarnation)
-    worker = _Worker(incarnation, inbox, ports, page)
+    worker = _Worker(incarnation, inbox, ports, page, spill_dir)
     signal.signal(signal.SIGTERM, worker.on_sigterm)
     faulthandler.enable(file=page.fd)
     faulthandler.register(DUMP_SIGNAL, file=page.fd, all_threads=True, chain=False)
@@ -92,12 +94,13 @@ def become(
 class _Worker:
     """The loop and its state."""
 
-    def __init__(self, incarnation: int, inbox: Channel, ports: Ports, page: StatusPage) -> None:
+    def __init__(self, incarnation: int, inbox: Channel, ports: Ports, page: StatusPage, spill_dir: str | None) -> None:
         self._incarnation = incarnation
         self._inbox = inbox
         self._identity = inbox.identity()
         self._ports = ports
         self._slots = page.slots
+        self._spill_dir = spill_dir
         self.pid = os.getpid()
         self._cpu_s = 0.0
         self._peak_kib = 0
@@ -221,18 +224,24 @@ class _Worker:
     def _send_segment(self, call_id: int, parts: Sequence[Any], size: int) -> bool:
         """Write a long payload to a segment and hand that over; if it cannot be, say so as the call's outcome."""
         try:
-            segment = Segment.create(parts, size, "dremioframe-result")
+            segment = self._make_segment(parts, size)
             try:
                 self._ports.send_result(call_id, segment.fd)
             finally:
                 segment.close()
         except (OSError, MemoryError) as error:
-            why = f"its result of {size} bytes cannot be handed over: {error}"
+            why = f"its result of {size} bytes: {error}"
             self._send(frames.pack(Kind.UNDELIVERABLE, self._incarnation, call_id, why.encode()))
             return False
         except RequestFailed:
             self._end(Farewell.CHANNEL_LOST)
         return True
+
+    def _make_segment(self, parts: Sequence[Any], size: int) -> Segment:
+        """In memory, or on disk if the coordinator says that there is no room in memory and there is a disk."""
+        if size > self._slots[status_page.ROOM] and (directory := self._spill_dir or find_spill_dir()) is not None:
+            return Segment.spill(parts, size, directory)
+        return Segment.create(parts, size, "dremioframe-result")
 
     def _send(self, packet: bytes) -> None:
         try:

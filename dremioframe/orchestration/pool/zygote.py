@@ -69,7 +69,7 @@ def main(boot: BootMessage) -> NoReturn:
     kinship.adopt_orphans()
     try:
         preload(boot["preload"], (COORDINATOR_FD, CONTROL_FD))
-        newborn = birth.prepare(boot["runner"], boot["initializer"])
+        newborn = birth.prepare(boot["runner"], boot["initializer"], boot["spill_dir"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
         _refuse_to_boot(control, error)
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

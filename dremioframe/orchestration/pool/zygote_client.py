@@ -10,6 +10,7 @@ import errno
 import fcntl
 import marshal
 import os
+import resource
 import select
 import signal
 import sys
@@ -70,6 +71,7 @@ class ZygoteClient:
         runner: str,
         preload: Sequence[str],
         initializer: bytes | None,
+        spill_dir: str | None,
         descriptor_limit: int,
         environ: Mapping[str, str],
     ) -> ZygoteClient:
@@ -85,6 +87,7 @@ class ZygoteClient:
             "runner": runner,
             "preload": list(preload),
             "initializer": initializer,
+            "spill_dir": spill_dir,
             "descriptor_limit": descriptor_limit,
         }
         ours, theirs = channel.pair()
@@ -213,7 +216,9 @@ def _raised(fd: int) -> int:
 
 
 def _open_fds() -> list[int]:
-    return [int(name) for name in os.listdir("/proc/self/fd")]
+    """Those that this process may name: one above the limit was opened before that was lowered, and is left alone."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd < limit or limit == resource.RLIM_INFINITY]
 
 
 def _inheritable(fd: int) -> bool:

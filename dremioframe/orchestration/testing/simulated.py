@@ -238,6 +238,6 @@ class SimulatedSession:
     def is_running(self, task: int, attempt: int) -> bool:
         return False
 
-    def close(self) -> list[str]:
+    def close(self) -> list[tuple[str | None, str]]:
         self._running.clear()
         return []

@@ -1,0 +1,144 @@
+"""Long results of a run within limits of descriptors, memory and disk; and many short inputs of one task."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dremioframe.orchestration import DefinitionError, PayloadError, Pipeline, ProcessExecutor, Task
+
+SCARCE = """
+import resource, sys
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+import numpy as np
+from dremioframe.orchestration import Pipeline, Task
+
+COUNT = 600
+def make(i): return np.full(12_500, i)
+def total(context=None): return sum(int(context[f"make_{i}"][-1]) for i in range(COUNT))
+
+pipeline = Pipeline("scarce")
+last = Task("total", total)
+for i in range(COUNT):
+    made = Task(f"make_{i}", make, (i,))
+    pipeline.add_task(made)
+    made.set_downstream(last)
+pipeline.add_task(last)
+run = pipeline.run(executor="process", max_workers=2, raise_on_failure=True)
+assert run["total"] == sum(range(COUNT))
+arrays = [run[f"make_{i}"] for i in range(COUNT)]
+for array in arrays:
+    array += 1  # private and writable, each of them
+assert [int(array[0]) for array in arrays] == list(range(1, COUNT + 1))
+"""
+
+
+@pytest.mark.parametrize("limit", [48, 128, 1024])
+def test_o10_many_long_results_under_a_hard_limit_of_descriptors(tmp_path, limit):
+    script = tmp_path / "scarce.py"
+    script.write_text(SCARCE, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script, str(limit)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def files_in(directory):
+    """Descriptors of this process that lie in this directory."""
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found += os.readlink(f"/proc/self/fd/{fd}").startswith(str(directory))
+        except FileNotFoundError:  # the listing's own
+            continue
+    return found
+
+
+def test_results_beyond_the_budget_go_to_disk_and_leave_nothing_there(tmp_path):
+    def make():
+        return np.arange(50_000)
+
+    def total(context=None):
+        array = context["make"]
+        array += 1
+        return int(array.sum())
+
+    pipeline = Pipeline("spill")
+    made = Task("make", make)
+    made.set_downstream(total_task := Task("total", total))
+    pipeline.add_task(made).add_task(total_task).add_task(Task("args", len, (b"x" * 100_000,)))
+    with ProcessExecutor(max_workers=1, memory_budget=1e-9, spill_dir=tmp_path) as executor:
+        run = pipeline.run(executor=executor, raise_on_failure=True)
+        assert files_in(tmp_path) == 1
+    assert run["total"] == np.arange(50_000).sum() + 50_000
+    assert run["args"] == 100_000
+    assert run["make"][1] == 1
+    assert os.listdir(tmp_path) == []
+    assert files_in(tmp_path) >= 1  # the value is read from there
+    del run, pipeline, made, total_task  # a task knows its latest run
+    gc.collect()
+    assert files_in(tmp_path) == 0
+
+
+def test_a_full_disk_or_memory_fails_the_attempt_and_not_its_worker(tmp_path):
+    def make():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+        return b"x" * 100_000, os.getpid()
+
+    def recover():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return os.getpid()
+
+    pipeline = Pipeline("full").add_task(Task("make", make, retries=3))
+    with ProcessExecutor(max_workers=1, memory_budget=1e-9, spill_dir=tmp_path) as executor:
+        before = Pipeline("p").add_task(Task("pid", os.getpid)).run(executor=executor)["pid"]
+        error = pipeline.run(executor=executor).failures["make"]
+        after = Pipeline("p").add_task(Task("pid", recover)).run(executor=executor)["pid"]
+    assert isinstance(error, PayloadError)
+    assert (error.stage, error.path) == ("result_transfer", "result")
+    assert "disk space" in str(error)
+    assert os.strerror(errno.EFBIG) in str(error)
+    assert before == after
+
+
+@pytest.mark.parametrize("share", [0, 1.5, "much", None, float("nan")])
+def test_a_budget_is_a_share(share):
+    with pytest.raises(DefinitionError, match="memory_budget"):
+        ProcessExecutor(memory_budget=share)
+
+
+@pytest.mark.parametrize("directory", ["/does/not/exist", 7, "/proc/self/status"])
+def test_a_spill_directory_can_be_written_to(directory):
+    with pytest.raises(DefinitionError, match="spill_dir"):
+        ProcessExecutor(spill_dir=directory)
+
+
+def test_short_values_of_many_upstreams_come_in_one_piece():
+    count = 300
+    pipeline = Pipeline("fan-in")
+    last = Task("last", lambda context: {name: context[name] for name in context})
+    for i in range(count):
+        made = Task(f"make {i}", lambda i=i: bytes([i % 256]) * 1000)
+        pipeline.add_task(made)
+        made.set_downstream(last)
+    pipeline.add_task(last)
+    run = pipeline.run(executor="process", max_workers=2, raise_on_failure=True)
+    assert run["last"] == {f"make {i}": bytes([i % 256]) * 1000 for i in range(count)}
+    assert run.tasks["last"].attempts[0].bytes_in > count * 1000
+
+
+def test_long_code_is_written_down_once_and_read_by_every_worker():
+    table = np.arange(100_000)
+    pipeline = Pipeline("closure")
+    for i in range(6):
+        pipeline.add_task(Task(f"t{i}", lambda i=i: int(table[i]) + os.getpid() * 0))
+    run = pipeline.run(executor="process", max_workers=2, raise_on_failure=True)
+    assert [run[f"t{i}"] for i in range(6)] == list(range(6))

@@ -1,0 +1,187 @@
+"""Long results within a budget of memory and of descriptors."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from dremioframe.orchestration.payload import codec, segments, store
+from dremioframe.orchestration.payload.segments import Segment
+from dremioframe.orchestration.payload.store import Store
+
+PAGE = segments.PAGE_BYTES
+
+
+@pytest.fixture
+def scarce_descriptors(monkeypatch):
+    """As if half of the descriptors were in use."""
+    monkeypatch.setattr(segments, "is_high", lambda _fd: True)
+
+
+def open_count():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def descriptor_names():
+    names = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            names.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:  # the listing's own
+            continue
+    return names
+
+
+def test_a_descriptor_is_high_from_half_of_the_limit_on():
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert not segments.is_high(limit // 2)
+    assert segments.is_high(limit // 2 + 1)
+
+
+# ------------------------------------------------------------------------------------------------------------- budget
+
+
+def test_without_a_limit_there_is_always_room():
+    assert Store().room() == store.NO_LIMIT
+
+
+def test_a_budget_is_a_share_of_what_was_usable_and_comes_back_as_segments_are_closed():
+    kept = Store(lambda: 1_000_000, share=0.5)
+    assert kept.room() == 500_000
+    first = kept.keep(Segment.create((b"x" * 200_000,), 200_000))
+    second = kept.keep(Segment.create((b"x" * 100_000,), 100_000))
+    assert kept.room() == 200_000
+    first.close()
+    first.close()  # counted once
+    assert kept.room() == 400_000
+    del second
+    assert kept.room() == 500_000
+
+
+def test_the_budget_shrinks_when_somebody_else_has_taken_the_memory():
+    usable = [1 << 30]
+    kept = Store(lambda: usable[0], share=0.5)
+    assert kept.room() == 1 << 29
+    usable[0] = 1 << 20
+    segment = kept.keep(Segment(os.memfd_create("test"), 64 << 20))  # as if so much had been written
+    assert kept.room() == 1 << 19
+    segment.close()
+
+
+def test_beyond_the_budget_new_segments_are_files_without_names(tmp_path):
+    kept = Store(lambda: 100_000, share=1.0, spill_dir=str(tmp_path))
+    in_memory = kept.create((b"a" * 70_000,), 70_000)
+    on_disk = kept.create((b"b" * 70_000,), 70_000)
+    assert (in_memory.in_memory, on_disk.in_memory) == (True, False)
+    assert on_disk.read() == b"b" * 70_000
+    assert kept.room() == 30_000
+    assert os.listdir(tmp_path) == []
+    assert any(name.startswith(str(tmp_path)) for name in descriptor_names())
+    on_disk.close()
+    assert not any(name.startswith(str(tmp_path)) for name in descriptor_names())
+
+
+def test_a_spilled_array_is_writable_and_private(tmp_path):
+    payload = codec.encode(np.arange(100_000))
+    spilled = Segment.spill(payload.parts, payload.size, str(tmp_path))
+    mine, yours = (codec.decode(spilled.map(), private=True) for _ in range(2))
+    mine[:] = 0
+    assert yours.sum() == np.arange(100_000).sum()
+
+
+def test_a_directory_that_cannot_hold_such_files_is_an_error_that_names_it(tmp_path):
+    missing = str(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        Segment.spill((b"x",), 1, missing)
+
+
+def test_nothing_stays_of_a_spill_that_failed(tmp_path):
+    before = open_count()
+    with pytest.raises(ValueError, match="not 5"):
+        Segment.spill((b"abc",), 5, str(tmp_path))
+    assert open_count() == before
+
+
+def test_an_overdraft_is_told_once(monkeypatch):
+    monkeypatch.setattr(store, "find_spill_dir", lambda: None)
+    kept = Store(lambda: 100_000, share=1.0)
+    assert kept.overdraft() is None
+    segments_ = [kept.create((b"x" * 70_000,), 70_000) for _ in range(2)]
+    assert all(segment.in_memory for segment in segments_)
+    assert "spill_dir" in (kept.overdraft() or "")
+    assert kept.overdraft() is None
+
+
+def test_the_spill_directory_is_on_a_disk(monkeypatch, tmp_path):
+    kinds = {"/": "ext4", str(tmp_path): "tmpfs"}
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    mounts = [type("Mount", (), {"mountpoint": path, "fstype": kind}) for path, kind in kinds.items()]
+    monkeypatch.setattr("psutil.disk_partitions", lambda *, all: mounts)  # noqa: A006 - psutil's name
+    assert store.find_spill_dir() == "/var/tmp"
+    kinds["/"] = "ramfs"
+    mounts[0].fstype = "ramfs"
+    assert store.find_spill_dir() is None
+
+
+# --------------------------------------------------------------------------------------------------------- descriptors
+
+
+@pytest.mark.usefixtures("scarce_descriptors")
+def test_o10_many_segments_share_a_few_descriptors():
+    kept = Store(lambda: 1 << 30, share=1.0)
+    before = open_count()
+    values = [os.urandom(1) * size for size in range(70_000, 70_100)]
+    on_shelf = [kept.keep(Segment.create((value,), len(value))) for value in values]
+    assert open_count() - before <= 6
+    assert [segment.read() for segment in on_shelf] == values
+    assert all(segment.offset % PAGE == 0 for segment in on_shelf)
+    assert kept.room() == (1 << 30) - sum(map(len, values))
+
+
+@pytest.mark.usefixtures("scarce_descriptors")
+def test_o10_a_shelf_is_freed_with_its_last_segment():
+    gc.collect()
+    before = open_count()
+    kept = Store(lambda: 1 << 30, share=1.0)
+    on_shelf = [kept.keep(Segment.create((b"x" * 100_000,), 100_000)) for _ in range(200)]
+    for segment in on_shelf:
+        segment.close()
+    assert kept.room() >= (1 << 30) - store._LARGEST_SHELF
+    del on_shelf, segment, kept
+    gc.collect()
+    assert open_count() == before
+
+
+@pytest.mark.usefixtures("scarce_descriptors")
+def test_an_array_from_a_shelf_outlives_its_segment():
+    payload = codec.encode(np.arange(50_000))
+    kept = Store()
+    on_shelf = kept.keep(Segment.create(payload.parts, payload.size))
+    array = codec.decode(on_shelf.map(), private=True)
+    array[0] = 7
+    again = codec.decode(on_shelf.map(), private=True)
+    on_shelf.close()
+    del on_shelf, kept
+    assert array.sum() == np.arange(50_000).sum() + 7
+    assert again[0] == 0
+
+
+@pytest.mark.usefixtures("scarce_descriptors")
+def test_readers_of_a_shelf_cannot_write_to_it():
+    kept = Store()
+    segment = kept.keep(Segment.create((b"x" * 100_000,), 100_000))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.pwrite(segment.fd, b"y", segment.offset)
+
+
+def test_o10_values_can_be_read_when_no_descriptor_is_left_for_a_mapping(monkeypatch):
+    payload = codec.encode(np.arange(50_000))
+    segment = Segment.create(payload.parts, payload.size)
+    monkeypatch.setattr(segments, "_is_next_high", lambda _fd: True)
+    array = codec.decode(segment.map(), private=True)
+    array[0] = 5
+    assert codec.decode(segment.map(), private=True)[0] == 0
