@@ -285,6 +285,10 @@ class PipelineRun(Mapping[str, object]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self._data, self._packed_values())
 
+    def salvaged(self) -> object:
+        """The run for the pickle of an error, which a value that cannot be pickled must not keep at home."""
+        return _Salvaged(self, self._data)
+
     def _packed_values(self) -> bytes:
         """All values as one blob, so that what they share they share afterwards; by value what pickle has no name for.
 
@@ -302,6 +306,33 @@ class PipelineRun(Mapping[str, object]):
             except EncodeError as error:
                 raise _unpicklable(f"the result of task {name!r}", f"result{error.path}", error, name) from error
         raise _unpicklable("the results", whole.path, whole) from whole
+
+
+class _Salvaged:
+    """Stands for a run in a pickle, and becomes a run without the values that cannot be pickled."""
+
+    __slots__ = ("_data", "_run")
+
+    def __init__(self, run: PipelineRun, data: RunData) -> None:
+        self._run = run
+        self._data = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            return self._run.__reduce__()
+        except PayloadError:
+            return _restore, (self._data, references.pack_code(_picklable(self._run)))
+
+
+def _picklable(run: PipelineRun) -> dict[str, object]:
+    values = {}
+    for name in run:
+        try:
+            references.pack_code(run[name])
+        except (EncodeError, PayloadError):
+            continue
+        values[name] = run[name]
+    return values
 
 
 def _unpicklable(what: str, path: str, error: EncodeError, task: str | None = None) -> PayloadError:
