@@ -543,3 +543,57 @@ if child:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "child ended 0\n"), done.stderr
+
+
+FORKING = """
+import os, threading
+from dremioframe.orchestration import ExecutorClosedError, Pipeline, Task, schedule_pipeline
+started, go_on, ran = threading.Event(), threading.Event(), threading.Event()
+def action():
+    started.set()
+    go_on.wait()
+pipeline = Pipeline("p").add_task(Task("t", action))
+handle = schedule_pipeline(pipeline, 3600, blocking=False, on_run=lambda run: ran.set())
+started.wait()
+{before}
+child = os.fork()
+if not child:
+    try:
+        print({use}, flush=True)
+    except ExecutorClosedError as error:
+        print(error, flush=True)
+    os._exit(0)
+print("child ended", os.waitpid(child, 0)[1], flush=True)
+go_on.set()
+handle.stop()
+print(handle.wait(), handle.run_count)
+"""
+INHERITED = (
+    "the schedule of pipeline 'p' was used after fork: it goes on in the parent process, and can be neither ended nor "
+    "waited for from here"
+)
+AFTER_A_RUN = "go_on.set(); ran.wait()"
+AT_ITS_END = "go_on.set(); handle.stop(); handle.wait()"
+WITH_ITS_LOCK = "handle._lock.acquire(); threading.Timer(1.0, handle._lock.release).start()"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(
+    ("before", "use", "said"),
+    [
+        ("", "handle.wait()", INHERITED),
+        ("", "handle.wait(0)", INHERITED),
+        ("", "handle.stop()", INHERITED),
+        ("", "handle.stop(cancel=True)", INHERITED),
+        ("", "handle.next_run_at", INHERITED),
+        (AFTER_A_RUN, "handle.wait()", INHERITED),
+        (AFTER_A_RUN, "handle, len(handle.runs), handle.run_count", "<schedule of pipeline 'p': on, 1 runs> 1 1"),
+        (WITH_ITS_LOCK, "handle.runs, handle.run_count", "() 0"),
+        (WITH_ITS_LOCK, "handle.stop()", INHERITED),
+        (AT_ITS_END, "handle.wait(), handle.stop(), handle.next_run_at, len(handle.runs)", "True None None 1"),
+    ],
+)
+def test_a_forked_child_is_told_that_a_schedule_is_its_parents(before: str, use: str, said: str) -> None:
+    script = FORKING.format(before=before, use=use)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"{said}\nchild ended 0\nTrue 1\n", done.stderr

@@ -11,7 +11,7 @@
     │   ├── WorkerStartError          no worker process could be started
     │   ├── PayloadError              something could not be pickled or unpickled
     │   ├── RunCancelledError         the run was stopped before it was over
-    │   ├── ExecutorClosedError       a closed executor, or one inherited through ``os.fork``, was used
+    │   ├── ExecutorClosedError       a closed executor, or what was inherited through ``os.fork``, was used
     │   ├── NestedRunError            a run or a factory was called where only plain functions may be
     │   └── RunFailedError            (also ExceptionGroup) all failures of one run
     ├── SkipTask, FailTask, RetryTask   raised *by* task code to steer its own attempt
@@ -222,7 +222,10 @@ class RunCancelledError(OrchestrationError):
 
 
 class ExecutorClosedError(OrchestrationError):
-    """The executor is closed, or belongs to another process (it was inherited through ``os.fork``)."""
+    """The executor is closed, or belongs to another process (it was inherited through ``os.fork``).
+
+    The same goes for the handle of a run or a schedule that was inherited while it went on.
+    """
 
 
 class NestedRunError(OrchestrationError):
