@@ -55,17 +55,17 @@ class OrchestrationError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         cause = self.__cause__
         if cause is None:
-            return self.reduced(None)
-        return self.reduced(pickled_cause(cause, getattr(self, "traceback_text", "")))
+            return self._reduced(None)
+        return self._reduced(pickled_cause(cause, getattr(self, "traceback_text", "")))
 
-    def reduced(self, cause: object) -> tuple[Any, ...]:
+    def _reduced(self, cause: object) -> tuple[Any, ...]:
         """What a pickler needs, with ``cause`` in the place of the cause. BaseException's own way would drop it."""
         state = dict(self.__dict__)
         if cause is not None:
             state["__cause__"] = cause
         run: Any = state.get("run")
-        if hasattr(run, "salvaged"):
-            state["run"] = run.salvaged()
+        if hasattr(run, "_salvaged"):
+            state["run"] = run._salvaged()  # noqa: SLF001 - the one thing that an error asks of its run
         return type(self), self.args, state
 
     def __copy__(self) -> Self:

@@ -16,7 +16,7 @@ from .interfaces import OutcomeStatus
 from .machine.states import RunState, TaskState
 from .payload import references
 from .payload.codec import DecodeError, EncodeError
-from .task_run import AttemptRecord, TaskRun, TaskRuns
+from .task_run import AttemptRecord, TaskRun, TaskRuns, failed_attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class PipelineRun(Mapping[str, object]):
             facts = (number, status, stats.pid, started_s, *stats[2:])
         if outcome.status == OutcomeStatus.SUCCESS:
             return AttemptRecord(*facts)
-        return AttemptRecord.failed(facts, partial(self._attempt_error, task, number))
+        return failed_attempt(facts, partial(self._attempt_error, task, number))
 
     def _error(self, task: int) -> OrchestrationError | None:
         count = self._attempt_count(task)
@@ -285,7 +285,7 @@ class PipelineRun(Mapping[str, object]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self._data, self._packed_values())
 
-    def salvaged(self) -> object:
+    def _salvaged(self) -> object:
         """The run for the pickle of an error, which a value that cannot be pickled must not keep at home."""
         return _Salvaged(self, self._data)
 

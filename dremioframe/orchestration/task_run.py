@@ -60,13 +60,6 @@ class AttemptRecord(_Facts):
 
     _read_error: Callable[[], OrchestrationError | None] | None = None  # only an attempt that failed has one of its own
 
-    @classmethod
-    def failed(cls, facts: Sequence[Any], read_error: Callable[[], OrchestrationError | None]) -> AttemptRecord:
-        """An attempt with an error, which ``read_error`` gives."""
-        record = cls(*facts)
-        record._read_error = read_error
-        return record
-
     @property
     def error(self) -> OrchestrationError | None:
         return None if self._read_error is None else self._read_error()
@@ -75,8 +68,15 @@ class AttemptRecord(_Facts):
         return _with_error, (tuple(self), self.error)
 
 
+def failed_attempt(facts: Sequence[Any], read_error: Callable[[], OrchestrationError | None]) -> AttemptRecord:
+    """The record of an attempt whose error, if it is one after all, ``read_error`` gives: the same one at each call."""
+    record = AttemptRecord(*facts)
+    record._read_error = read_error  # noqa: SLF001 - a tuple cannot have it set when it is made
+    return record
+
+
 def _with_error(facts: tuple[Any, ...], error: OrchestrationError | None) -> AttemptRecord:
-    return AttemptRecord(*facts) if error is None else AttemptRecord.failed(facts, lambda: error)
+    return AttemptRecord(*facts) if error is None else failed_attempt(facts, lambda: error)
 
 
 class TaskRun(NamedTuple):
