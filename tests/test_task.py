@@ -1,40 +1,24 @@
-"""Declarations: what a task accepts, what it refuses, its edges, and running it alone."""
+"""Declarations: what a task accepts, what it refuses, its edges and its copies."""
 
 from __future__ import annotations
 
 import copy
-import functools
 import itertools
 import math
-import operator
 import pickle
 import sys
 import time
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dremioframe.orchestration import (
-    DefinitionError,
-    FailTask,
-    NestedRunError,
-    OrchestrationError,
-    PayloadError,
-    RetryTask,
-    SkipTask,
-    Task,
-    TaskTimeoutError,
-)
-from dremioframe.orchestration.context import running_task
+from dremioframe.orchestration import DefinitionError, Task
 from dremioframe.orchestration.dag.trigger_rules import TriggerRule
 from dremioframe.orchestration.decorators import task as decorate
 from dremioframe.orchestration.machine.states import TaskState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def act() -> int:
@@ -43,6 +27,11 @@ def act() -> int:
 
 def once(**options: Any) -> Task:
     return Task("t", act, **options)
+
+
+@decorate
+def factory() -> int:
+    return 1
 
 
 # --------------------------------------------------------------------------------------------------------- declaration
@@ -211,231 +200,10 @@ def test_unknown_rules_are_told_with_what_was_meant() -> None:
             once(trigger_rule=rule)
 
 
-# ------------------------------------------------------------------------------------------------------------- actions
-
-
-@decorate
-def factory() -> int:
-    return 1
-
-
-@pytest.mark.parametrize("action", [factory, functools.partial(factory)])
-def test_a_factory_is_no_action(action: Any) -> None:
-    with pytest.raises(DefinitionError, match=r"task 't': the action is the task factory 'factory'; .*factory\.fn"):
-        Task("t", action)
-
-
-def test_an_edge_to_a_factory_says_to_call_it() -> None:
-    with pytest.raises(DefinitionError, match=r"an edge leads from task to task.*call it: factory\(\)"):
-        once().set_downstream(factory)  # type: ignore[arg-type]
-
-
-async def coroutine() -> None: ...
-
-
-def generator() -> Any:
-    yield 1
-
-
-async def async_generator() -> Any:
-    yield 1
-
-
-class Methods:
-    async def coroutine(self) -> None: ...
-
-    def generator(self) -> Any:
-        yield 1
-
-    @classmethod
-    async def of_class(cls) -> None: ...
-
-    @staticmethod
-    async def of_none() -> None: ...
-
-
-class AsyncCallable:
-    async def __call__(self) -> None: ...
-
-
-class GeneratorCallable:
-    def __call__(self) -> Any:
-        yield 1
-
-
-@pytest.mark.parametrize(
-    ("action", "reason"),
-    [
-        (coroutine, "async function"),
-        (generator, "generator function"),
-        (async_generator, "generator function"),
-        (functools.partial(coroutine), "async function"),
-        (functools.partial(functools.partial(generator)), "generator function"),
-        (Methods().coroutine, "async function"),
-        (Methods().generator, "generator function"),
-        (Methods.of_class, "async function"),
-        (Methods.of_none, "async function"),
-        (AsyncCallable(), "async function"),
-        (GeneratorCallable(), "generator function"),
-        (functools.partial(AsyncCallable()), "async function"),
-    ],
-)
-def test_async_and_generator_functions_are_refused(action: Any, reason: str) -> None:
-    with pytest.raises(DefinitionError, match=f"task 't': the action is an? {reason}"):
-        Task("t", action)
-
-
-@pytest.mark.parametrize("action", [None, 1, "act", object()])
-def test_what_cannot_be_called_is_refused(action: Any) -> None:
-    with pytest.raises(DefinitionError, match="task 't': action must be callable"):
-        Task("t", action)
-
-
-@pytest.mark.parametrize("action", [len, print, int, Methods, "x".upper, operator.itemgetter(0), np.sum, dict])
-def test_everything_else_that_can_be_called_is_an_action(action: Any) -> None:
-    assert Task("t", action).action is action
-
-
-# ------------------------------------------------------------------------------------------------------- takes context
-
-
-class Taker:
-    def method(self, context: Any = None) -> Any:
-        return context
-
-    @classmethod
-    def of_class(cls, context: Any) -> Any:
-        return context
-
-    @staticmethod
-    def of_none(*, context: Any) -> Any:
-        return context
-
-    def __call__(self, a: int = 1, context: Any = None) -> Any:
-        return context
-
-
-class Made:
-    def __init__(self, context: Any = None) -> None:
-        self.context = context
-
-
-class Stated:
-    """A signature of its own, as C extensions and some decorators have it."""
-
-    def __init__(self, signature: Any) -> None:
-        self.__signature__ = signature
-
-    __call__ = len
-
-
-def loud(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    return wrapper
-
-
-def deaf(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def wrapper() -> Any:
-        return function(None)
-
-    return wrapper
-
-
-def takes(context: Any = None) -> Any:
-    return context
-
-
-def takes_last(a: int = 1, b: int = 2, context: Any = None) -> Any:
-    return context
-
-
-@pytest.mark.parametrize(
-    ("expected", "action", "options"),
-    [
-        (True, takes, {}),
-        (True, lambda context: context, {}),
-        (True, lambda *, context: context, {}),
-        (True, lambda *args, context=None: context, {"args": (1, 2, 3)}),
-        (True, takes_last, {"args": (1, 2)}),
-        (False, takes_last, {"args": (1, 2, 3)}),
-        (False, takes, {"args": (1,)}),
-        (False, takes, {"kwargs": {"context": 1}}),
-        (True, takes_last, {"kwargs": {"a": 1}}),
-        (False, lambda **kwargs: kwargs, {}),
-        (False, lambda *args: args, {}),
-        (False, lambda *context: context, {}),
-        (False, lambda **context: context, {}),
-        (False, lambda context, /: context, {"args": (1,)}),
-        (False, lambda context=None, /: context, {}),
-        (False, lambda a, context=None, /, b=1: context, {"args": (1,)}),
-        (False, lambda: lambda context: context, {}),
-        (False, act, {}),
-        (True, functools.partial(takes), {}),
-        (True, functools.partial(takes_last, 1, 2), {}),
-        (False, functools.partial(takes_last, 1, 2, 3), {}),
-        (False, functools.partial(takes_last, 1), {"args": (2, 3)}),
-        (False, functools.partial(takes, context=1), {}),
-        (False, functools.partial(functools.partial(takes, context=1)), {}),
-        (True, functools.partial(takes_last, b=1), {}),
-        (True, Taker().method, {}),
-        (False, Taker().method, {"args": (1,)}),
-        (True, Taker.of_class, {}),
-        (True, Taker.of_none, {}),
-        (True, Taker(), {}),
-        (True, Taker(), {"args": (1,)}),
-        (False, Taker(), {"args": (1, 2)}),
-        (True, functools.partial(Taker(), 1), {}),
-        (False, functools.partial(Taker(), 1, 2), {}),
-        (True, Made, {}),
-        (False, Made, {"args": (1,)}),
-        (True, loud(takes), {}),
-        (True, loud(loud(takes)), {}),
-        (False, loud(takes), {"args": (1,)}),
-        (False, loud(act), {}),
-        (False, deaf(takes), {}),
-        (False, functools.lru_cache(act), {}),
-        (False, len, {"args": ([],)}),
-        (False, print, {}),
-        (False, dict, {}),
-        (False, "x".upper, {}),
-        (False, operator.itemgetter(0), {"args": ([1],)}),
-        (False, np.sum, {"args": ([1],)}),
-    ],
-)
-def test_takes_context(expected: bool, action: Any, options: dict[str, Any]) -> None:
-    task = Task("t", action, **options)
-    assert task.takes_context is expected
-    if action is not Made:  # and a call in that way works
-        task.run(context={})
-
-
-def test_a_circle_of_wrapped_functions_ends() -> None:
-    def around(**kwargs: Any) -> None: ...
-
-    around.__wrapped__ = around  # type: ignore[attr-defined]
-    assert not Task("t", around).takes_context
-
-
-def test_inspect_is_not_needed_for_ordinary_actions() -> None:
-    script = """
-import sys, functools
-from dremioframe.orchestration import Task
-class C:
-    def m(self, context=None): pass
-    def __call__(self, context=None): pass
-def wrapped(**kwargs): pass
-wrapped.__wrapped__ = C().m
-for action in (lambda context: 1, C().m, C(), functools.partial(C().m), wrapped):
-    assert Task("t", action).takes_context
-assert "inspect" not in sys.modules
-"""
-    import subprocess
-
-    subprocess.run([sys.executable, "-c", script], check=True)
+def test_more_retries_than_can_be_numbered_are_refused() -> None:
+    assert Task("t", int, retries=1_000_000).retries == 1_000_000
+    with pytest.raises(DefinitionError, match="at most 1,000,000"):
+        Task("t", int, retries=1_000_001)
 
 
 # --------------------------------------------------------------------------------------------------------------- edges
@@ -526,142 +294,3 @@ def test_d8_a_long_chain_is_pickled_shown_and_dropped_without_recursion() -> Non
 
 def test_a_bare_task_is_small() -> None:
     assert sys.getsizeof(once()) < 250
-
-
-# --------------------------------------------------------------------------------------------------------------- alone
-
-
-class Flaky:
-    def __init__(self, *errors: BaseException) -> None:
-        self.errors = list(errors)
-        self.calls = 0
-        self.attempts: list[int] = []
-
-    def __call__(self, context: Any) -> str:
-        self.calls += 1
-        self.attempts.append(context.attempt)
-        if self.errors:
-            raise self.errors.pop(0)
-        return "done"
-
-
-def alone(*errors: BaseException, **options: Any) -> tuple[Task, Flaky]:
-    action = Flaky(*errors)
-    return Task("t", action, retry_delay=0, **options), action
-
-
-def test_run_alone_returns_the_value() -> None:
-    assert Task("t", max, (1, 2)).run() == 2
-    assert Task("t", sorted, ([1, 2],), {"reverse": True}).run() == [2, 1]
-
-
-def test_run_alone_passes_the_context() -> None:
-    def action(context: Any) -> Any:
-        return context["x"], context.task_name, context.attempt, running_task.get()
-
-    assert Task("t", action).run(context={"x": 1}) == (1, "t", 1, "t")
-    assert running_task.get() is None
-    with pytest.raises(KeyError, match="x"):
-        Task("t", action).run()
-
-
-def test_run_alone_retries_and_then_raises_the_original() -> None:
-    first, second = ValueError("1"), ValueError("2")
-    task, action = alone(first, second, retries=2)
-    assert task.run() == "done"
-    assert action.attempts == [1, 2, 3]
-    task, action = alone(first, second, retries=1)
-    with pytest.raises(ValueError, match="2") as caught:
-        task.run()
-    assert caught.value is second
-    assert caught.value.__context__ is None  # the first attempt's error did not cause it
-
-
-@pytest.mark.parametrize("error", [SkipTask("no"), FailTask("no"), KeyboardInterrupt()])
-def test_run_alone_lets_these_out_at_once(error: BaseException) -> None:
-    task, action = alone(error, retries=5, retry_on=BaseException)
-    with pytest.raises(type(error)):
-        task.run()
-    assert action.calls == 1
-
-
-def test_run_alone_counts_what_retry_task_asks_for() -> None:
-    task, action = alone(RetryTask(), RetryTask(0.0), retries=2, retry_on=())
-    assert task.run() == "done"
-    task, action = alone(RetryTask(), RetryTask(), retries=1)
-    with pytest.raises(RetryTask):
-        task.run()
-    assert action.calls == 2
-
-
-@pytest.mark.parametrize(
-    ("retry_on", "calls"),
-    [
-        (ValueError, 2),
-        ((OSError, ValueError), 2),
-        (OSError, 1),
-        (lambda error: error.args == ("x",), 2),
-        (lambda error: False, 1),
-    ],
-)
-def test_run_alone_asks_retry_on(retry_on: Any, calls: int) -> None:
-    task, action = alone(ValueError("x"), ValueError("y"), retries=1, retry_on=retry_on)
-    with pytest.raises(ValueError):
-        task.run()
-    assert action.calls == calls
-
-
-def test_run_alone_takes_a_predicate_that_raises_for_a_no() -> None:
-    task, action = alone(ValueError("x"), retries=3, retry_on=lambda error: 1 / 0)
-    with pytest.raises(ValueError) as caught:
-        task.run()
-    assert action.calls == 1
-    assert "retry_on itself raised ZeroDivisionError" in caught.value.__notes__[0]
-
-
-def test_run_alone_never_retries_what_a_run_would_not_retry() -> None:
-    calls: list[int] = []
-
-    def returns_a_task() -> Any:
-        calls.append(1)
-        return once()
-
-    with pytest.raises(NestedRunError, match=r"returned the Task 't'; .*t\.fn\(\.\.\.\)"):
-        Task("u", returns_a_task, retries=3, retry_delay=0).run()
-    assert calls == [1]
-    for error in (NestedRunError("x"), PayloadError("x")):
-        alone_task, action = alone(error, retries=3)
-        with pytest.raises(type(error)) as caught:
-            alone_task.run()
-        assert caught.value is error
-        assert action.calls == 1
-
-
-def test_run_alone_waits_between_attempts() -> None:
-    task = Task("t", Flaky(ValueError(), ValueError()), retries=2, retry_delay=0.05, retry_jitter=0)
-    started = time.monotonic()
-    task.run()
-    assert time.monotonic() - started >= 0.05 + 0.10
-
-
-def test_run_alone_fails_an_attempt_over_its_time() -> None:
-    spent = iter([True, False])
-
-    def slow_once() -> str:
-        until = time.monotonic() + (0.02 if next(spent) else 0)
-        while time.monotonic() < until:
-            pass
-        return "done"
-
-    assert Task("t", slow_once, timeout=0.01, retries=1, retry_delay=0).run() == "done"
-    spent = iter([True])
-    with pytest.raises(TaskTimeoutError, match=r"task 't', attempt 1, took .* its timeout is 0.01 s") as caught:
-        Task("t", slow_once, timeout=0.01).run()
-    assert isinstance(caught.value, OrchestrationError)
-    assert caught.value.timeout_s == 0.01
-
-
-def test_more_retries_than_can_be_numbered_are_refused() -> None:
-    assert Task("t", int, retries=1_000_000).retries == 1_000_000
-    with pytest.raises(DefinitionError, match="at most 1,000,000"):
-        Task("t", int, retries=1_000_001)

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from .executors.thread import ThreadExecutor
     from .machine.states import RunState, SkipCause, TaskState
     from .pipeline import Pipeline
-    from .records import AttemptRecord, PipelineRun, TaskRun
+    from .records import PipelineRun
     from .schedule import ScheduleHandle, schedule_pipeline
+    from .task_run import AttemptRecord, TaskRun
 
 __all__ = [
     "AttemptRecord",
@@ -106,8 +107,9 @@ _HOMES = {
     ".executors.thread": ("ThreadExecutor",),
     ".machine.states": ("RunState", "SkipCause", "TaskState"),
     ".pipeline": ("Pipeline",),
-    ".records": ("AttemptRecord", "PipelineRun", "TaskRun"),
+    ".records": ("PipelineRun",),
     ".schedule": ("ScheduleHandle", "schedule_pipeline"),
+    ".task_run": ("AttemptRecord", "TaskRun"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

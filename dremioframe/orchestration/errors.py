@@ -11,7 +11,7 @@
     │   ├── WorkerStartError          no worker process could be started
     │   ├── PayloadError              something could not be pickled or unpickled
     │   ├── RunCancelledError         the run was stopped before it was over
-    │   ├── ExecutorClosedError       a closed executor, or one inherited through ``os.fork``, was used
+    │   ├── ExecutorClosedError       a closed executor, or what was inherited through ``os.fork``, was used
     │   ├── NestedRunError            a run or a factory was called where only plain functions may be
     │   └── RunFailedError            (also ExceptionGroup) all failures of one run
     ├── SkipTask, FailTask, RetryTask   raised *by* task code to steer its own attempt
@@ -19,15 +19,24 @@
     └── TaskCancelled                 raised *in* task code when its attempt is being stopped
 
 What lives here: classes and their texts. What may not: decisions, imports of other parts of the package. All of
-them survive pickling with their attributes and their cause.
+them survive pickling with their attributes and their cause; a cause that cannot be pickled leaves a stand-in.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Self
+
+
+def _as_it_is(cause: BaseException, _traceback_text: str) -> object:
+    return cause
+
+
+#: What stands for the cause of an error in a pickle. Pickle cannot do local classes and drops the cause's own cause;
+#: the payload layer knows better, and says so here when it is loaded, for this module may not ask it.
+pickled_cause: Callable[[BaseException, str], object] = _as_it_is
 
 
 class OrchestrationError(Exception):
@@ -44,8 +53,26 @@ class OrchestrationError(Exception):
         self.attempt = attempt
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # BaseException would drop __cause__, and with it the user's own exception.
-        return type(self), self.args, {**self.__dict__, "__cause__": self.__cause__}
+        cause = self.__cause__
+        if cause is None:
+            return self._reduced(None)
+        return self._reduced(pickled_cause(cause, getattr(self, "traceback_text", "")))
+
+    def _reduced(self, cause: object) -> tuple[Any, ...]:
+        """What a pickler needs, with ``cause`` in the place of the cause. BaseException's own way would drop it."""
+        state = dict(self.__dict__)
+        if cause is not None:
+            state["__cause__"] = cause
+        run: Any = state.get("run")
+        if hasattr(run, "_salvaged"):
+            state["run"] = run._salvaged()  # noqa: SLF001 - the one thing that an error asks of its run
+        return type(self), self.args, state
+
+    def __copy__(self) -> Self:
+        copy = type(self)(*self.args)
+        copy.__dict__.update(self.__dict__)
+        copy.__cause__, copy.__suppress_context__ = self.__cause__, self.__suppress_context__
+        return copy
 
 
 class DefinitionError(OrchestrationError, ValueError):
@@ -196,7 +223,10 @@ class RunCancelledError(OrchestrationError):
 
 
 class ExecutorClosedError(OrchestrationError):
-    """The executor is closed, or belongs to another process (it was inherited through ``os.fork``)."""
+    """The executor is closed, or belongs to another process (it was inherited through ``os.fork``).
+
+    The same goes for the handle of a run or a schedule that was inherited while it went on.
+    """
 
 
 class NestedRunError(OrchestrationError):

@@ -1,14 +1,14 @@
-"""What a run leaves behind: the record of the run, of each task, of each attempt.
+"""What a run leaves behind.
 
-What lives here: :class:`PipelineRun` and its parts; they decode what an attempt produced when somebody asks. What may
-not: anything that happens while a run is going on. A run holds the outcomes as the executor gave them, so recording a
-task costs the engine one list store.
+What lives here: :class:`PipelineRun`; it decodes what an attempt produced when somebody asks. What may not: what the
+record of a task looks like (``task_run``), and anything that happens while a run is going on. A run holds the outcomes
+as the executor gave them, so recording a task costs the engine one list store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from functools import partial
 
 from . import mermaid
 from .errors import OrchestrationError, PayloadError, RunCancelledError, RunFailedError
@@ -16,16 +16,16 @@ from .interfaces import OutcomeStatus
 from .machine.states import RunState, TaskState
 from .payload import references
 from .payload.codec import DecodeError, EncodeError
+from .task_run import AttemptRecord, TaskRun, TaskRuns, failed_attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from datetime import datetime
     from os import PathLike
     from typing import Any
 
     from .interfaces import Outcome
-    from .machine.states import SkipCause
+    from .payload.failure import Failure
     from .run_data import RunData
 
 _ATTEMPT_STATUS = {
@@ -37,66 +37,6 @@ _ATTEMPT_STATUS = {
     OutcomeStatus.CANCELLED: "CANCELLED",
     OutcomeStatus.LOST: "LOST",
 }
-
-
-class AttemptRecord(NamedTuple):
-    """One attempt of one task.
-
-    Attributes:
-        number: 1 is the first.
-        status: ``"SUCCESS"``, ``"FAILED"``, ``"SKIPPED"``, ``"RETRY"`` (asked for), ``"TIMED_OUT"``, ``"CANCELLED"`` or
-            ``"LOST"``.
-        worker_pid: Process that ran it, or None if not known.
-        started_s: When it began to run, in seconds after the run's own start, or None if not known.
-        wall_s: Duration in seconds, or None if not known.
-        cpu_s: CPU seconds of its process (thread executor: of its thread), or None if not known.
-        peak_memory_bytes: Peak resident memory, or None if not known.
-        peak_is_exact: False if the peak is the process's high-water mark and not this attempt's own.
-        bytes_in: Size of the inputs that came with the attempt, encoded.
-        bytes_out: Size of the result, encoded; 0 where nothing was encoded.
-        error: What went wrong, or None.
-
-    Example::
-
-        for attempt in run.tasks["load"].attempts:
-            print(attempt.number, attempt.status, attempt.worker_pid, attempt.wall_s)
-    """
-
-    number: int
-    status: str
-    worker_pid: int | None = None
-    started_s: float | None = None
-    wall_s: float | None = None
-    cpu_s: float | None = None
-    peak_memory_bytes: int | None = None
-    peak_is_exact: bool = False
-    bytes_in: int = 0
-    bytes_out: int = 0
-    error: OrchestrationError | None = None
-
-
-class TaskRun(NamedTuple):
-    """One task in one run.
-
-    Attributes:
-        name: The task's name.
-        status: Its final state.
-        attempts: All attempts that started, in order.
-        error: What went wrong in the last attempt, or None.
-        skip_cause: Why it was skipped, or None.
-
-    Example::
-
-        load = run.tasks["load"]
-        if load.status == "FAILED":
-            print(f"{load.name} failed {len(load.attempts)} times, at last by {load.error}")
-    """
-
-    name: str
-    status: TaskState
-    attempts: list[AttemptRecord]
-    error: OrchestrationError | None
-    skip_cause: SkipCause | None
 
 
 class PipelineRun(Mapping[str, object]):
@@ -196,7 +136,7 @@ class PipelineRun(Mapping[str, object]):
 
     @property
     def tasks(self) -> Mapping[str, TaskRun]:
-        return _TaskRuns(self.task_run, self._data.dag.names)
+        return TaskRuns(self.task_run, self._data.dag.names)
 
     @property
     def failures(self) -> dict[str, OrchestrationError]:
@@ -223,7 +163,7 @@ class PipelineRun(Mapping[str, object]):
         """
         data, task = self._data, self._index_of(name)
         attempts = [self._attempt(task, number) for number in range(1, self._attempt_count(task) + 1)]
-        return TaskRun(name, data.states[task], attempts, self._error(task), data.skip_causes.get(task))
+        return TaskRun(name, data.states[task], attempts, data.skip_causes.get(task))
 
     def _attempt_count(self, task: int) -> int:
         return len(self._data.earlier.get(task, ())) + (self._data.outcomes[task] is not None)
@@ -236,27 +176,33 @@ class PipelineRun(Mapping[str, object]):
 
     def _attempt(self, task: int, number: int) -> AttemptRecord:
         outcome = self._outcome(task, number)
-        stats, error = outcome.stats, self._attempt_error(task, number)
-        status = _ATTEMPT_STATUS[outcome.status]
-        if stats is None:
-            return AttemptRecord(number, status, error=error)
-        # Both tuples name the same facts, from here on in the same order.
-        started_s = None if stats.started_at_s is None else stats.started_at_s - self._data.started_s
-        return AttemptRecord(number, status, stats.pid, started_s, *stats[2:], error=error)
+        stats, status = outcome.stats, _ATTEMPT_STATUS[outcome.status]
+        facts: tuple[Any, ...] = (number, status)
+        if stats is not None:
+            # Both tuples name the same facts, from here on in the same order.
+            started_s = None if stats.started_at_s is None else stats.started_at_s - self._data.started_s
+            facts = (number, status, stats.pid, started_s, *stats[2:])
+        if outcome.status == OutcomeStatus.SUCCESS:
+            return AttemptRecord(*facts)
+        return failed_attempt(facts, partial(self._attempt_error, task, number))
 
     def _error(self, task: int) -> OrchestrationError | None:
         count = self._attempt_count(task)
         return self._attempt_error(task, count) if count else None
 
     def _attempt_error(self, task: int, number: int) -> OrchestrationError | None:
-        outcome = self._outcome(task, number)
-        failure = None if self._ended_as_wanted(task, outcome) else outcome.failure
+        key = (task, number)
+        if key in self._errors:
+            return self._errors[key]
+        failure = self._failure(task, number)
         if failure is None:
             return None
-        key = (task, number)
-        if key not in self._errors:
-            self._errors[key] = failure.to_error(task=self._data.dag.names[task], attempt=number)
-        return self._errors[key]
+        # setdefault: as for values.
+        return self._errors.setdefault(key, failure.to_error(task=self._data.dag.names[task], attempt=number))
+
+    def _failure(self, task: int, number: int) -> Failure | None:
+        outcome = self._outcome(task, number)
+        return None if self._ended_as_wanted(task, outcome) else outcome.failure
 
     def _ended_as_wanted(self, task: int, outcome: Outcome) -> bool:
         """Whether the attempt only did what it was told: it skipped its task, or was stopped with the run.
@@ -314,7 +260,9 @@ class PipelineRun(Mapping[str, object]):
         for number in range(1, self._attempt_count(task) + 1):
             record = self._attempt(task, number)
             took = "" if record.wall_s is None else f" after {record.wall_s:.3f} s"
-            lines.append(f"  attempt {number}: {record.status}{took}" + (f": {record.error}" if record.error else ""))
+            failure = self._failure(task, number)
+            said = f": {failure.describe(name, number)}" if failure else ""
+            lines.append(f"  attempt {number}: {record.status}{took}{said}")
         lines += [f"  {line}" for line in data.stories.get(task, ())]
         if data.notes.get(task):
             lines.append(f"  note: {data.notes[task]}")
@@ -337,6 +285,10 @@ class PipelineRun(Mapping[str, object]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self._data, self._packed_values())
 
+    def _salvaged(self) -> object:
+        """The run for the pickle of an error, which a value that cannot be pickled must not keep at home."""
+        return _Salvaged(self, self._data)
+
     def _packed_values(self) -> bytes:
         """All values as one blob, so that what they share they share afterwards; by value what pickle has no name for.
 
@@ -356,24 +308,31 @@ class PipelineRun(Mapping[str, object]):
         raise _unpicklable("the results", whole.path, whole) from whole
 
 
-class _TaskRuns(Mapping[str, TaskRun]):
-    """``PipelineRun.tasks``: records are made when they are read."""
+class _Salvaged:
+    """Stands for a run in a pickle, and becomes a run without the values that cannot be pickled."""
 
-    def __init__(self, record: Callable[[str], TaskRun], names: Sequence[str]) -> None:
-        self._record = record
-        self._names = names
+    __slots__ = ("_data", "_run")
 
-    def __getitem__(self, name: str) -> TaskRun:
-        return self._record(name)
+    def __init__(self, run: PipelineRun, data: RunData) -> None:
+        self._run = run
+        self._data = data
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            return self._run.__reduce__()
+        except PayloadError:
+            return _restore, (self._data, references.pack_code(_picklable(self._run)))
 
-    def __len__(self) -> int:
-        return len(self._names)
 
-    def __repr__(self) -> str:
-        return f"{{{', '.join(f'{name!r}: {self[name].status}' for name in self)}}}"
+def _picklable(run: PipelineRun) -> dict[str, object]:
+    values = {}
+    for name in run:
+        try:
+            references.pack_code(run[name])
+        except (EncodeError, PayloadError):
+            continue
+        values[name] = run[name]
+    return values
 
 
 def _unpicklable(what: str, path: str, error: EncodeError, task: str | None = None) -> PayloadError:

@@ -30,7 +30,7 @@ from . import options as checks
 from .cadence import Every, ThreadPerRun, quiet
 from .compile import compile_tasks
 from .engine.launch import RunOptions
-from .errors import DefinitionError, NestedRunError, OrchestrationError
+from .errors import DefinitionError, ExecutorClosedError, NestedRunError, OrchestrationError
 from .payload.tokens import is_worker
 from .payload.traceback_text import format_error
 from .pipeline import Pipeline
@@ -100,6 +100,9 @@ def schedule_pipeline(
 class ScheduleHandle:
     """A schedule that goes on, or has ended.
 
+    It belongs to the process that made it. In a child made by ``os.fork``, ``stop``, ``wait`` and ``next_run_at`` raise
+    ``ExecutorClosedError`` unless it had ended before.
+
     Example::
 
         handle = schedule_pipeline(pipeline, interval_seconds=60, blocking=False)
@@ -153,6 +156,8 @@ class ScheduleHandle:
 
         Example: ``handle.stop(); handle.wait()``.
         """
+        if self._has_ended():
+            return
         with self._lock:
             self._stopping = True
             self._cancelling = self._cancelling or cancel
@@ -170,6 +175,8 @@ class ScheduleHandle:
 
         Example: ``handle.wait(60)``.
         """
+        if self._has_ended():
+            return True
         if threading.current_thread() is self._runner:
             raise OrchestrationError("on_run cannot wait for the end of its own schedule; call stop() and return")
         return self._ended.wait(timeout)
@@ -180,6 +187,8 @@ class ScheduleHandle:
 
         Example: ``print(f"next run at {handle.next_run_at:%H:%M}")``.
         """
+        if self._has_ended():
+            return None
         with self._lock:
             over = self._stopping or (self._max_runs is not None and self._begun >= self._max_runs)
         due: datetime | None = None if over else getattr(self._job, "next_run_time", None)
@@ -192,8 +201,7 @@ class ScheduleHandle:
 
         Example: ``handle.runs[-1].status``.
         """
-        with self._lock:
-            return tuple(self._runs)
+        return tuple(self._runs)  # one step, as far as other threads can see; a forked child could not take the lock
 
     @property
     def run_count(self) -> int:
@@ -201,14 +209,23 @@ class ScheduleHandle:
 
         Example: ``handle.run_count``.
         """
-        with self._lock:
-            return self._run_count
+        return self._run_count
 
     def __repr__(self) -> str:
         state = "ended" if self._ended.is_set() else "stopping" if self._stopping else "on"
         return f"<schedule of pipeline {self._pipeline.name!r}: {state}, {self._run_count} runs>"
 
     # -------------------------------------------------------------------------------------------------- its own parts
+
+    def _has_ended(self) -> bool:
+        """Touches no lock: one that was held at a fork stays so in the child."""
+        ended = self._ended.is_set()
+        if not ended and os.getpid() != self._pid:
+            raise ExecutorClosedError(
+                f"the schedule of pipeline {self._name!r} was used after fork: it goes on in the parent process, and "
+                "can be neither ended nor waited for from here"
+            )
+        return ended
 
     def _begin(self) -> None:
         atexit.register(self._end_with_interpreter)

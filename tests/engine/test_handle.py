@@ -53,6 +53,54 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), handle.result()["t"])
     assert done.stdout == "7 None\n", done.stderr
 
 
+@pytest.mark.parametrize("use", ["done", "wait()", "wait(0)", "result()", "result(0)", "cancel()"])
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_forked_child_is_told_that_a_run_is_its_parents(executor, use, tmp_path):
+    code = f"""
+import os
+from dremioframe.orchestration import ExecutorClosedError, Pipeline, Task
+os.mkfifo({str(tmp_path / "gate")!r})
+
+def action():
+    return open({str(tmp_path / "gate")!r}).read()
+
+handle = Pipeline("p").add_task(Task("t", action)).start(executor={executor!r})
+pid = os.fork()
+if pid == 0:
+    try:
+        handle.{use}
+    except ExecutorClosedError as error:
+        print(error, handle, flush=True)
+        os._exit(7)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), handle.done, flush=True)
+open({str(tmp_path / "gate")!r}, "w").write("go on")
+print(handle.result()["t"])
+"""
+    done = script(code)
+    assert done.stdout == (
+        "the handle of a run of pipeline 'p' was used after fork: the run goes on in the parent process, and its end "
+        "cannot be seen from here <run of pipeline 'p': running>\n7 False\ngo on\n"
+    ), done.stderr
+
+
+def test_a_forked_child_may_read_a_run_that_had_ended():
+    code = """
+import os
+from dremioframe.orchestration import Pipeline, Task
+handle = Pipeline("p").add_task(Task("t", int)).start(executor="thread")
+handle.wait()
+pid = os.fork()
+if pid == 0:
+    handle.cancel()
+    print(handle.done, handle.wait(), handle.result()["t"], flush=True)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = script(code)
+    assert done.stdout == "True True 0\n0\n", done.stderr
+
+
 def test_no_thread_no_run(monkeypatch):
     def refuse(self):
         raise RuntimeError("can't start new thread")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from machine_bench import CHAIN, A, B, Bench, C, alone
 
 from dremioframe.orchestration.dag.dag import Dag
 from dremioframe.orchestration.dag.retry_policy import LONGEST_DELAY_S, RetryPolicy
 from dremioframe.orchestration.dag.trigger_rules import TriggerRule
-from dremioframe.orchestration.machine.invariants import Watch
 from dremioframe.orchestration.machine.protocol import (
     AttemptCancelled,
     AttemptFailed,
@@ -19,62 +19,16 @@ from dremioframe.orchestration.machine.protocol import (
     FinishRun,
     FinishTask,
     MachineError,
-    ReleaseResult,
     RetryDue,
     ScheduleRetry,
     StopAttempt,
     StopReason,
 )
 from dremioframe.orchestration.machine.run_machine import RunMachine
-from dremioframe.orchestration.machine.states import Phase, RunState, SkipCause, TaskState
-from dremioframe.orchestration.machine.stories import LENGTH
+from dremioframe.orchestration.machine.states import RunState, SkipCause, TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dremioframe.orchestration.machine.protocol import Command, Event
-
-A, B, C = 0, 1, 2
-
-
-class Bench:
-    """A started machine under watch."""
-
-    def __init__(self, upstreams: Sequence[Sequence[int]], keep_results: str = "all", **columns: Any) -> None:
-        self.machine = RunMachine(Dag("abcdefghij"[: len(upstreams)], upstreams, **columns), keep_results)
-        self.watch = Watch(self.machine)
-        self.saw(self.machine.start())
-
-    def saw(self, commands: list[Command]) -> list[Command]:
-        self.watch.saw(commands)
-        return commands
-
-    def take(self, limit: int = 99) -> list[tuple[int, int]]:
-        taken = self.machine.take(limit)
-        self.watch.saw()
-        return taken
-
-    def tell(self, *events: Event) -> list[Command]:
-        return self.saw(self.machine.handle(events))
-
-    def succeed(self, *attempts: tuple[int, int]) -> list[Command]:
-        return self.saw(self.machine.succeeded(attempts))
-
-    def untake(self, task: int, attempt: int) -> list[Command]:
-        return self.saw(self.machine.untake(task, attempt))
-
-    @property
-    def states(self) -> list[str]:
-        return [str(phase.task_state) for phase in self.machine.phases]
-
-
-def alone(retries: int = 0, **policy: float) -> Bench:
-    bench = Bench([()], policies=[RetryPolicy(retries, **{"jitter": 0.0, **policy})])
-    bench.take()
-    return bench
-
-
-CHAIN = [(), (A,), (B,)]
+    from dremioframe.orchestration.machine.protocol import Event
 
 
 def test_an_empty_run_is_over_at_once() -> None:
@@ -326,113 +280,3 @@ def test_cancel_before_the_start() -> None:
     ]
     assert machine.start() == [FinishRun(RunState.CANCELLED)]
     assert machine.take(1) == []
-
-
-# ---------------------------------------------------------------------------------------------------- stale, impossible
-
-
-def test_what_concerns_an_older_attempt_is_dropped_and_counted() -> None:
-    bench = alone(retries=1)
-    bench.tell(AttemptFailed(A, 1, retryable=True), RetryDue(A, 1))
-    bench.take()
-    bench.tell(AttemptFailed(A, 1, retryable=True), AttemptSkipped(A, 1), AttemptCancelled(A, 1), AttemptOverdue(A, 1))
-    bench.tell(RetryDue(A, 1))
-    bench.succeed((A, 1))
-    bench.untake(A, 1)
-    assert (bench.machine.stale, bench.machine.phases, bench.machine.attempts) == (7, [Phase.RUNNING], [2])
-
-
-def test_what_was_never_dispatched_cannot_end() -> None:
-    bench = Bench(CHAIN)
-    expected = "task 'b' is PENDING at attempt 0: attempt 1 was reported, but it has not been dispatched"
-    with pytest.raises(MachineError) as caught:
-        bench.succeed((B, 1))
-    assert str(caught.value) == expected
-    with pytest.raises(MachineError) as caught:
-        bench.untake(B, 1)
-    assert str(caught.value) == expected
-    for event in (AttemptFailed(B, 1, retryable=True), AttemptOverdue(B, 1)):
-        with pytest.raises(MachineError) as caught:
-            bench.tell(event)
-        assert str(caught.value) == expected
-    bench.watch.saw()
-    assert bench.machine.stale == 0
-
-
-def test_an_impossible_event_tells_the_story_of_its_task() -> None:
-    bench = alone(retries=1)
-    bench.tell(AttemptFailed(A, 1, retryable=True, delay_s=2.0), RetryDue(A, 1))
-    bench.take()
-    with pytest.raises(MachineError) as caught:
-        bench.tell(RetryDue(A, 2))
-    assert str(caught.value) == (
-        "task 'a' is RUNNING at attempt 2: a retry is due after attempt 2, which has not ended; its story:\n"
-        "  RUNNING -> RETRY_WAIT: attempt 1 failed, the next one follows in 2 s\n"
-        "  RETRY_WAIT -> READY: the delay after attempt 1 is over"
-    )
-
-
-def test_an_attempt_is_not_cancelled_unless_the_run_is() -> None:
-    bench = alone()
-    with pytest.raises(MachineError, match=r"attempt 1 was reported as cancelled, but the run was not$"):
-        bench.tell(AttemptCancelled(A, 1))
-
-
-def test_commands_before_an_impossible_event_are_not_lost() -> None:
-    bench = Bench([(), ()], policies=[RetryPolicy(1)] * 2)
-    bench.take()
-    with pytest.raises(MachineError):
-        bench.machine.handle([AttemptFailed(A, 1, retryable=True, delay_s=1.0), AttemptOverdue(B, 7)])
-    assert bench.machine.handle([]) == [ScheduleRetry(A, 1, 1.0)]
-
-
-def test_a_story_stays_short() -> None:
-    bench = alone(retries=100)
-    for attempt in range(1, 51):
-        bench.tell(AttemptFailed(A, attempt, retryable=True), RetryDue(A, attempt))
-        bench.take()
-    story = bench.machine.story(A)
-    assert len(story) == LENGTH
-    assert story[-1] == "RETRY_WAIT -> READY: the delay after attempt 50 is over"
-
-
-# -------------------------------------------------------------------------------------------------------------- release
-
-
-def test_nothing_is_released_when_all_is_kept() -> None:
-    bench = Bench(CHAIN)
-    for task in (A, B, C):
-        bench.take()
-        assert not any(isinstance(command, ReleaseResult) for command in bench.succeed((task, 1)))
-
-
-@pytest.mark.parametrize(("keep_results", "at_the_end"), [("leaves", []), ("none", [ReleaseResult(C)])])
-def test_a_value_is_released_when_its_consumers_have_finished(keep_results: str, at_the_end: list[Command]) -> None:
-    bench = Bench(CHAIN, keep_results)
-    bench.take()
-    assert bench.succeed((A, 1)) == []
-    bench.take()
-    assert bench.succeed((B, 1)) == [ReleaseResult(A)]
-    bench.take()
-    released = bench.succeed((C, 1))
-    assert sorted(map(repr, released)) == sorted(
-        map(repr, [ReleaseResult(B), *at_the_end, FinishRun(RunState.SUCCESS)])
-    )
-    assert released[-1] == FinishRun(RunState.SUCCESS)
-
-
-def test_a_descendant_that_takes_context_keeps_everything_above() -> None:
-    bench = Bench(CHAIN, "leaves", takes_context=[False, False, True])
-    for task in (A, B):
-        bench.take()
-        assert bench.succeed((task, 1)) == []
-    bench.take()
-    assert bench.succeed((C, 1)) == [ReleaseResult(B), ReleaseResult(A), FinishRun(RunState.SUCCESS)]
-
-
-def test_what_has_no_value_is_not_released() -> None:
-    bench = Bench([(), (A,)], "none", rules=[TriggerRule.ALL_SUCCESS, TriggerRule.ALL_DONE])
-    bench.take()
-    assert bench.tell(AttemptFailed(A, 1, retryable=True))[1:] == []
-    bench.take()
-    assert bench.succeed((B, 1)) == [ReleaseResult(B), FinishRun(RunState.FAILED)]

@@ -6,8 +6,6 @@ import asyncio
 import dataclasses
 import gc
 import pickle
-import random
-import struct
 import threading
 import time
 from typing import Any
@@ -23,7 +21,6 @@ from dremioframe.orchestration.errors import (
     TaskTimeoutError,
     WorkerLostError,
 )
-from dremioframe.orchestration.payload.codec import DecodeError
 from dremioframe.orchestration.payload.failure import Failure
 
 
@@ -290,45 +287,6 @@ def test_local_exception_class_of_a_worker_and_of_home() -> None:
     assert type(delivered(Local("x")).__cause__) is Local
 
 
-# --- traceback --------------------------------------------------------------------------------------------------------
-
-
-def test_traceback_starts_at_user_code() -> None:
-    namespace: dict[str, Any] = {"__name__": "dremioframe.orchestration.attempt"}
-    exec("def call(action):\n    return action()\n", namespace)
-
-    def user_code() -> None:
-        namespace["call"](deeper)
-
-    def deeper() -> None:
-        raise ValueError("x")
-
-    with pytest.raises(ValueError, match="x") as raising:
-        namespace["call"](user_code)
-    raising.value.__traceback__ = raising.tb.tb_next  # this test's own frame; a worker has none there
-    text = Failure.capture(raising.value).traceback_text
-    places = [line.rpartition(" in ")[2] for line in text.splitlines() if line.startswith("  File")]
-    assert places == ["user_code", "call", "deeper"]  # only the start is cut
-
-    with pytest.raises(TypeError) as calling:
-        namespace["call"](None)
-    calling.value.__traceback__ = calling.tb.tb_next
-    assert Failure.capture(calling.value).traceback_text == "TypeError: 'NoneType' object is not callable\n"
-
-
-def test_deep_recursion_is_told_briefly() -> None:
-    def forever() -> None:
-        forever()
-
-    try:
-        forever()
-    except RecursionError as error:
-        failure = Failure.capture(error)
-    assert len(failure.traceback_text) < 5000
-    assert "repeated" in failure.traceback_text
-    assert type(failure.to_error("t", 1).__cause__) is RecursionError
-
-
 # --- the engine's own -------------------------------------------------------------------------------------------------
 
 
@@ -404,37 +362,3 @@ def test_capture_lets_go_of_the_frames() -> None:
 def test_failures_pickle() -> None:
     failure = pickle.loads(pickle.dumps(Failure.local(raised(KeyError("x")))))
     assert repr(failure.to_error("t", 1).__cause__) == "KeyError('x')"
-
-
-# --- bytes ------------------------------------------------------------------------------------------------------------
-
-
-def test_text_of_any_kind_survives() -> None:
-    odd = "\ud800\0\U0001f600\n"
-    failure = Failure.from_bytes(Failure.payload(odd, odd, odd, note=odd).to_bytes())
-    assert (failure.stage, failure.path, failure.message, failure.note) == (odd, odd, odd, odd)
-
-
-def test_damaged_bytes_are_a_decode_error_and_never_anything_else() -> None:
-    chance = random.Random(7)
-    data = Failure.capture(raised(ValueError("x"))).to_bytes()
-    for _ in range(3000):
-        damaged = bytearray(data)
-        start = chance.randrange(len(data))
-        match chance.randrange(4):
-            case 0:
-                damaged[start] ^= 1 << chance.randrange(8)
-            case 1:
-                del damaged[start:]
-            case 2:
-                damaged[start : start + 8] = struct.pack("<Q", chance.choice([0, 1, 2**63, 2**64 - 1]))
-            case 3:
-                damaged += b"x"
-        try:
-            failure = Failure.from_bytes(bytes(damaged))
-        except DecodeError:
-            continue
-        assert isinstance(failure.to_error("t", 1), OrchestrationError)
-    for data in (b"", bytes(64), b"\xff" * 100):
-        with pytest.raises(DecodeError):
-            Failure.from_bytes(memoryview(data)[:63])

@@ -10,6 +10,8 @@ import os
 import threading
 from weakref import WeakSet
 
+from ..errors import ExecutorClosedError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,9 @@ class RunHandle:
     """A run that was started and goes on in the background.
 
     No signal handlers are installed for it; Ctrl-C while waiting on the handle leaves the run going. The end of the
-    interpreter cancels it with the usual grace.
+    interpreter cancels it with the usual grace. It belongs to the process that started it: in a child made by
+    ``os.fork``, where nothing drives the run, all that this handle offers raises ``ExecutorClosedError`` unless the run
+    had ended before.
 
     Example::
 
@@ -41,6 +45,7 @@ class RunHandle:
         self._raise_on_failure = raise_on_failure
         self._error: BaseException | None = None
         self._done = threading.Event()
+        self._pid = os.getpid()
         # A daemon: the interpreter joins other threads before it lets anybody cancel what they do.
         self._thread = threading.Thread(target=self._drive, name="dremioframe-run", daemon=True)
         try:
@@ -52,7 +57,7 @@ class RunHandle:
         _cancel_at_exit(self)
 
     def __repr__(self) -> str:
-        state = "ended" if self.done else "running"
+        state = "ended" if self._done.is_set() else "running"
         return f"<run of pipeline {self._launch.run.pipeline_name!r}: {state}>"
 
     def _drive(self) -> None:
@@ -68,15 +73,27 @@ class RunHandle:
     @property
     def done(self) -> bool:
         """Whether the run has ended."""
-        return self._done.is_set()
+        return self._has_ended()
 
     def cancel(self) -> None:
         """Stop the run: nothing new starts, running attempts get the grace period. Returns at once."""
-        self._launch.coordinator.cancel()
+        if not self._has_ended():
+            self._launch.coordinator.cancel()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, at most ``timeout`` seconds; says whether it has."""
-        return self._done.wait(timeout)
+        return self._has_ended() or self._done.wait(timeout)
+
+    def _has_ended(self) -> bool:
+        """Touches no lock: one that was held at a fork stays so in the child."""
+        ended = self._done.is_set()
+        if not ended and os.getpid() != self._pid:
+            name = self._launch.run.pipeline_name
+            raise ExecutorClosedError(
+                f"the handle of a run of pipeline {name!r} was used after fork: the run goes on in the parent process, "
+                "and its end cannot be seen from here"
+            )
+        return ended
 
     def result(self, timeout: float | None = None) -> PipelineRun:
         """The run, once it has ended.
@@ -86,6 +103,7 @@ class RunHandle:
 
         Raises:
             TimeoutError: The run has not ended in time; it goes on.
+            ExecutorClosedError: This is a forked child of the process whose run it is.
             WorkerStartError: No worker could be started.
             RunFailedError, RunCancelledError: With ``raise_on_failure=True``.
         """

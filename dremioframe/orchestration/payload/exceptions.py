@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..errors import RemoteError
-from . import codec
-from .diagnosis import DecodeError, EncodeError, cut, guarded_text
+from . import codec, references
+from .diagnosis import DecodeError, EncodeError, cut, describe, guarded_text
 from .traceback_text import type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
 #: A pickled chain beyond this is not sent: it holds data, not messages.
 _LIMIT_BYTES = 4 << 20
@@ -35,14 +36,20 @@ class _Link(NamedTuple):
     hides_context: bool
 
 
-def to_bytes(error: BaseException) -> bytes:
-    """An exception and what caused it, or nothing if it would not survive the journey."""
+def to_bytes(error: BaseException, encode: Callable[[object], codec.Payload] | None = None) -> bytes:
+    """An exception and what caused it, or nothing if it would not survive the journey.
+
+    Args:
+        error: The exception.
+        encode: Instead of the way of values between a worker and its owner.
+    """
     chain = list(_chain(error))
-    data = _packed(chain, chain)
+    encode = encode or _encode
+    data = _packed(chain, chain, encode)
     if data is None:
-        forms = [_surviving_form(member) for member in chain]
+        forms = [_surviving_form(member, encode) for member in chain]
         if forms[0] is error:
-            data = _packed(chain, forms)
+            data = _packed(chain, forms, encode)
     return data or b""
 
 
@@ -52,7 +59,7 @@ def from_bytes(data: bytes) -> BaseException:
     Raises:
         DecodeError: The classes of the exceptions cannot be found or made here.
     """
-    links = [_Link._make(link) for link in codec.decode(data, private=False)]
+    links = [_Link._make(link) for link in _decode(data)]
     for link in links:
         _set(link.error, "__cause__", None if link.cause is None else links[link.cause].error)
         _set(link.error, "__context__", None if link.context is None else links[link.context].error)
@@ -76,7 +83,31 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
                 waiting.append(other)
 
 
-def _packed(chain: Sequence[BaseException], forms: Sequence[BaseException]) -> bytes | None:
+def _encode(links: object) -> codec.Payload:
+    payload = codec.encode(links)
+    if payload.size > _LIMIT_BYTES:
+        raise EncodeError("", f"{payload.size} bytes are too many")
+    return payload
+
+
+def encode_for_anybody(links: object) -> codec.Payload:
+    """As a value that is a blob of code: such a blob can be read where nobody can be asked what a token means."""
+    return codec.encode(references.pack_code(links))
+
+
+def _decode(data: bytes) -> Any:
+    links = codec.decode(data, private=False)
+    if not isinstance(links, bytes):
+        return links
+    try:
+        return references.load_code(links)
+    except (Exception, SystemExit) as error:
+        raise DecodeError(describe(error)) from error
+
+
+def _packed(
+    chain: Sequence[BaseException], forms: Sequence[BaseException], encode: Callable[[object], codec.Payload]
+) -> bytes | None:
     """The chain as bytes, each member in its form, or None if that does not survive."""
     position = {id(member): index for index, member in enumerate(chain)}
     links = [
@@ -84,18 +115,15 @@ def _packed(chain: Sequence[BaseException], forms: Sequence[BaseException]) -> b
         for one, form in zip(chain, forms, strict=True)
     ]
     try:
-        payload = codec.encode(links)
-        if payload.size > _LIMIT_BYTES:
-            return None
-        data = payload.to_bytes()
-        copies = [link[0] for link in codec.decode(data, private=False)]
+        data = encode(links).to_bytes()
+        copies = [link[0] for link in _decode(data)]
     except (EncodeError, DecodeError):
         return None
     return data if all(map(_is_alike, forms, copies)) else None
 
 
-def _surviving_form(error: BaseException) -> BaseException:
-    if _packed([error], [error]) is not None:
+def _surviving_form(error: BaseException, encode: Callable[[object], codec.Payload]) -> BaseException:
+    if _packed([error], [error], encode) is not None:
         return error
     return RemoteError(cut(guarded_text(error)), type_name(type(error)))
 

@@ -16,7 +16,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is a class
 
 from ..errors import NestedRunError, OrchestrationError, PayloadError, RemoteError, TaskError
-from . import exceptions
+from . import exceptions, portable
 from .diagnosis import DecodeError, cut, guarded_text
 
 TYPE_CHECKING = False
@@ -207,7 +207,15 @@ class Failure:
             raise DecodeError(f"damaged: no failure reads like this: {error}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Failure.from_bytes, (self.to_bytes(),)
+        # A pickle is for whoever reads it, not for a worker or its owner: in there, names for code mean nothing.
+        original = self._original()
+        if original is None:
+            return Failure.from_bytes, (self.to_bytes(),)
+        twin = Failure(
+            self.kind, self.error_type, self.message, self.traceback_text,
+            stage=self.stage, path=self.path, note=self.note, pickled=portable.to_bytes(original),
+        )  # fmt: skip
+        return Failure.from_bytes, (twin.to_bytes(),)
 
 
 def _cut_up(view: memoryview, lengths: list[int]) -> Iterator[memoryview]:

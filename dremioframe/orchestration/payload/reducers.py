@@ -10,6 +10,7 @@ import sys
 from pickle import PickleBuffer
 from types import FunctionType, MethodType
 
+from ..errors import OrchestrationError
 from . import importable
 from .importable import HEAP_TYPE_FLAG
 
@@ -35,6 +36,11 @@ def reduce(obj: Any, kind: type) -> Any:
 
 
 def _reduce_exception(error: BaseException, kind: type[BaseException]) -> Any:
+    if isinstance(error, OrchestrationError):
+        # Its own way is made for a plain pickler. Here code goes as this pickler has it, and what is shared stays so.
+        if kind.__reduce__ is not OrchestrationError.__reduce__:
+            return NotImplemented
+        return error._reduced(error.__cause__)  # noqa: SLF001 - its own way, with another cause
     # Pickle rebuilds an exception by cls(*args), where args is what reached BaseException. With an __init__ like
     # (self, code, text) that passes on f"{code}: {text}" that call fails, in whoever reads it: well-known pools have
     # hung on it. A frozen dataclass refuses the state instead. Neither happens if __init__ is left out.

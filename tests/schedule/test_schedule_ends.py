@@ -1,0 +1,191 @@
+"""How a schedule ends: by real signals, with the interpreter, and not in a forked child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import IO, Any
+
+import pytest
+from schedule_parts import PATIENCE_S
+
+# ------------------------------------------------------------------------------------------------------------- signals
+
+SCRIPT = """
+import signal, sys, threading, time
+from dremioframe.orchestration import Pipeline, Task, schedule_pipeline
+def action():
+    print("started", flush=True)
+    {body}
+    return "done"
+pipeline = Pipeline("p", executor={executor!r}).add_task(Task("t", action))
+{before}
+handle = schedule_pipeline(pipeline, interval_seconds=3600)
+print("ended", [str(run.status) for run in handle.runs], signal.getsignal(signal.SIGINT) is before, flush=True)
+"""
+
+
+def start(*, body: str, executor: str, before: str = "") -> subprocess.Popen[str]:
+    script = SCRIPT.format(body=body, executor=executor, before=f"{before}\nbefore = signal.getsignal(signal.SIGINT)")
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)
+
+
+def _line_with(stream: IO[str] | None, text: str) -> str:
+    assert stream is not None
+    for line in stream:
+        if text in line:
+            return line
+    raise AssertionError(f"{text!r} never came")
+
+
+def _assert_ended(process: subprocess.Popen[str], line: str) -> None:
+    last = _line_with(process.stdout, "ended")
+    assert process.stderr is not None
+    assert last == line, process.stderr.read()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_runs_ends_it(signum: signal.Signals) -> None:
+    with start(body="pass", executor="inline") as process:
+        _line_with(process.stderr, "run ended SUCCESS")
+        process.send_signal(signum)
+        _assert_ended(process, "ended ['SUCCESS'] True\n")
+        assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("executor", ["inline", "thread"])
+def test_a_signal_during_a_run_ends_it_after_that_run(executor: str) -> None:
+    with start(body="assert sys.stdin.readline()", executor=executor) as process:
+        _line_with(process.stdout, "started")
+        process.send_signal(signal.SIGINT)
+        _line_with(process.stderr, "schedule ends after the current run")
+        print("go on", file=process.stdin, flush=True)
+        _assert_ended(process, "ended ['SUCCESS'] True\n")
+        assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="worker processes are Linux only so far")
+def test_a_second_signal_cancels_the_run() -> None:
+    with start(body="time.sleep(1000)", executor="process") as process:
+        _line_with(process.stdout, "started")
+        process.send_signal(signal.SIGINT)
+        _line_with(process.stderr, "schedule ends after the current run")
+        process.send_signal(signal.SIGTERM)
+        _assert_ended(process, "ended ['CANCELLED'] True\n")
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    ignored = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    with start(body="assert sys.stdin.readline()", executor="thread", before=ignored) as process:
+        _line_with(process.stdout, "started")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        _line_with(process.stderr, "schedule ends after the current run")
+        print("go on", file=process.stdin, flush=True)
+        _assert_ended(process, "ended ['SUCCESS'] True\n")
+
+
+# ------------------------------------------------------------------------------------------------ interpreter and forks
+
+
+@pytest.mark.parametrize("state", ["idle", "running"])
+def test_the_end_of_the_interpreter_ends_it_quietly(state: str) -> None:
+    script = """
+import threading, time
+from dremioframe.orchestration import Pipeline, Task, schedule_pipeline
+ran, started = threading.Event(), threading.Event()
+def action():
+    started.set()
+    {body}
+pipeline = Pipeline("p").add_task(Task("t", action))
+handle = schedule_pipeline(pipeline, {interval}, blocking=False, on_run=lambda run: ran.set())
+{until}.wait()
+"""
+    idle = {"body": "pass", "interval": 0.001, "until": "ran"}
+    running = {"body": "time.sleep(1000)", "interval": 3600, "until": "started"}
+    code = textwrap.dedent(script).format(**(idle if state == "idle" else running))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_ends_without_the_schedule() -> None:
+    script = """
+import os, sys, threading
+from dremioframe.orchestration import Pipeline, Task, schedule_pipeline
+started, go_on = threading.Event(), threading.Event()
+def action():
+    started.set()
+    go_on.wait()
+handle = schedule_pipeline(Pipeline("p").add_task(Task("t", action)), 3600, blocking=False)
+started.wait()
+child = os.fork()
+if child:
+    _, status = os.waitpid(child, 0)
+    print("child ended", status, flush=True)
+    go_on.set()
+    handle.stop()
+    handle.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "child ended 0\n"), done.stderr
+
+
+FORKING = """
+import os, threading
+from dremioframe.orchestration import ExecutorClosedError, Pipeline, Task, schedule_pipeline
+started, go_on, ran = threading.Event(), threading.Event(), threading.Event()
+def action():
+    started.set()
+    go_on.wait()
+pipeline = Pipeline("p").add_task(Task("t", action))
+handle = schedule_pipeline(pipeline, 3600, blocking=False, on_run=lambda run: ran.set())
+started.wait()
+{before}
+child = os.fork()
+if not child:
+    try:
+        print({use}, flush=True)
+    except ExecutorClosedError as error:
+        print(error, flush=True)
+    os._exit(0)
+print("child ended", os.waitpid(child, 0)[1], flush=True)
+go_on.set()
+handle.stop()
+print(handle.wait(), handle.run_count)
+"""
+INHERITED = (
+    "the schedule of pipeline 'p' was used after fork: it goes on in the parent process, and can be neither ended nor "
+    "waited for from here"
+)
+AFTER_A_RUN = "go_on.set(); ran.wait()"
+AT_ITS_END = "go_on.set(); handle.stop(); handle.wait()"
+WITH_ITS_LOCK = "handle._lock.acquire(); threading.Timer(1.0, handle._lock.release).start()"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(
+    ("before", "use", "said"),
+    [
+        ("", "handle.wait()", INHERITED),
+        ("", "handle.wait(0)", INHERITED),
+        ("", "handle.stop()", INHERITED),
+        ("", "handle.stop(cancel=True)", INHERITED),
+        ("", "handle.next_run_at", INHERITED),
+        (AFTER_A_RUN, "handle.wait()", INHERITED),
+        (AFTER_A_RUN, "handle, len(handle.runs), handle.run_count", "<schedule of pipeline 'p': on, 1 runs> 1 1"),
+        (WITH_ITS_LOCK, "handle.runs, handle.run_count", "() 0"),
+        (WITH_ITS_LOCK, "handle.stop()", INHERITED),
+        (AT_ITS_END, "handle.wait(), handle.stop(), handle.next_run_at, len(handle.runs)", "True None None 1"),
+    ],
+)
+def test_a_forked_child_is_told_that_a_schedule_is_its_parents(before: str, use: str, said: str) -> None:
+    script = FORKING.format(before=before, use=use)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"{said}\nchild ended 0\nTrue 1\n", done.stderr
