@@ -15,6 +15,7 @@ from pool_waiting import alive, gone
 from dremioframe.orchestration.errors import WorkerStartError
 from dremioframe.orchestration.payload import references
 from dremioframe.orchestration.pool import descriptors
+from dremioframe.orchestration.pool.floor import NEVER
 from dremioframe.orchestration.pool.supervisor import CallEnded, CallReturned
 
 
@@ -370,6 +371,22 @@ def test_a_call_waits_for_a_slow_initializer_only_if_nobody_else_is_free(make_po
     assert isinstance(client.end(second), CallEnded)
     assert isinstance(client.end(first), CallEnded)
     assert client.returned == [second]
+
+
+def test_nobody_polls_for_a_worker_that_boots_while_none_is_idle(make_pool, connect, tmp_path):
+    flag = tmp_path / "flag"
+
+    def initializer():
+        while not flag.exists():
+            __import__("time").sleep(0.01)
+
+    client = connect(make_pool(size=2, initializer=references.pack_code(initializer)))
+    calls = [client.submit("pass") for _ in range(2)]
+    client.until(lambda: all(worker.pid for worker in client.workers))
+    dispatch = client.lease._dispatch
+    assert dispatch.due(time.monotonic()) == NEVER
+    flag.touch()
+    client.until(lambda: all(call_id in client.ended for call_id in calls))
 
 
 def test_stopping_works_while_the_worker_is_still_booting(make_pool, connect):

@@ -78,7 +78,7 @@ class Lifecycle:
         """An empty worker is not ours any more."""
         self._floor.remove(worker)
         self._unforked.pop(worker, None)
-        worker.full = worker.alone = False
+        worker.full = worker.alone = worker.silent = False
         self._capacity.give_back(worker, self._share)
 
     def look(self, worker: WorkerHandle) -> None:

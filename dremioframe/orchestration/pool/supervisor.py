@@ -8,6 +8,7 @@
                  ^   ^      desk    <---- questions, long results (side channel) --   |
                  |   |               ---- answers -------------------------------->   |
                  |   +----- deadlines <-- status page (running call, its start) ----  |
+                 |   +----- silence   <-- the same (it never changes)                 |
                  |          stopping ---- signals through its pidfd --------------->  |
                  +--------- lifecycle <-- pidfd (it has ended), zygote (how) --------+
 
@@ -34,6 +35,7 @@ from .events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped,
 from .floor import NEVER, Floor
 from .intake import Intake
 from .lifecycle import Lifecycle
+from .silence import Silence
 from .stopping import Stops
 from .window import Window
 
@@ -89,6 +91,7 @@ class Lease:
         self._desk = desk = Desk(floor, on_request)
         self._intake = Intake(floor, desk, window, capacity)
         self._deadlines = Deadlines(floor)
+        self._silence = Silence(floor)
         self._stops = Stops(floor, self._intake, capacity.options.kill_grace_s)
         try:
             self._share = capacity.join(self, size if max_workers is None else min(size, max_workers))
@@ -96,7 +99,7 @@ class Lease:
             self.abandon()
             raise
         self._lifecycle = Lifecycle(floor, desk, self._intake, self._stops, capacity, self._share)
-        self._dispatch = Dispatch(floor, window, self._deadlines, self._lifecycle, capacity, self._share)
+        self._dispatch = Dispatch(floor, window, self._deadlines, self._silence, self._lifecycle, capacity, self._share)
 
     # ------------------------------------------------------------------------------------------------------ dispatching
 
@@ -215,6 +218,7 @@ class Lease:
             until,
             self._deadlines.due,
             self._stops.due,
+            self._silence.due,
             self._lifecycle.due,
             self._dispatch.due(now),
             floor.resume_due,
@@ -258,6 +262,8 @@ class Lease:
             self._deadlines.expire(now)
         if now >= self._stops.due:
             self._stops.expire(now)
+        if now >= self._silence.due:
+            self._silence.expire(now)
         if now >= self._lifecycle.due:
             self._lifecycle.expire(now)
         if now >= self._dispatch.crowd_due:

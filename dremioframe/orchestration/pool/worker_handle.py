@@ -39,6 +39,7 @@ class WorkerHandle:
         served: It has finished a call.
         full: Its inbox takes no more for now.
         alone: It runs a call that nothing may wait behind.
+        silent: It did not react when last looked at, and gets calls only if nobody else can have them.
         leaving: Somebody else is to have it when it is empty.
         condemned: It gets no further call and is about to end; ``fault`` may say why.
         fault: Why we ended it, if that was its fault.
@@ -73,6 +74,7 @@ class WorkerHandle:
         "sent",
         "served",
         "side",
+        "silent",
         "unclaimed",
         "unclaimed_since",
     )
@@ -94,6 +96,7 @@ class WorkerHandle:
         self.served = False
         self.full = False
         self.alone = False
+        self.silent = False
         self.leaving = False
         self.condemned = False
         self.fault = ""
