@@ -10,6 +10,10 @@ from typing import TypedDict
 #: Descriptors that the coordinator puts in place when it starts the zygote.
 CONTROL_FD, COORDINATOR_FD, BOOT_FD = 3, 4, 5
 
+#: The zygote must have imported all preload modules by then, and a worker have run its initializer. Far more than any
+#: start takes that gets anywhere: it is there so that a run ends which would hang for ever.
+START_LIMIT_S = 120.0
+
 #: What the fresh interpreter runs. Everything it imports before ``sys.path`` is set is loaded already at that point, so
 #: no file in the working directory can take its place.
 BOOT_CODE = f"""\
@@ -31,6 +35,7 @@ class BootMessage(TypedDict):
         runner: As in ``PoolOptions``, like the next two.
         preload: See there.
         initializer: See there.
+        start_limit_s: See above.
         descriptor_limit: Soft limit of descriptors that the zygote and its workers shall have.
     """
 
@@ -39,4 +44,5 @@ class BootMessage(TypedDict):
     runner: str
     preload: list[str]
     initializer: bytes | None
+    start_limit_s: float
     descriptor_limit: int

@@ -173,10 +173,9 @@ class Capacity:
         """Whose channel a lease has to watch, and to call :meth:`listen` when it is readable."""
         return self._nursery.zygote
 
-    @property
-    def zygote_ready(self) -> bool:
-        """It has imported what it was to import, and forks when told to."""
-        return self._nursery.ready
+    def must_fork(self, now: float) -> bool:
+        """Whether the zygote must be forking by now what it was told to."""
+        return self._nursery.must_fork(now)
 
     def listen(self) -> None:
         """Read what the zygote has said and pass it on.
@@ -201,7 +200,8 @@ class Capacity:
         """It has not said what it must have known for a long time."""
         with self._lock:
             if (zygote := self._nursery.zygote) is not None:
-                self._lose_zygote(f"did not answer and {zygote.kill()}")
+                zygote.kill()
+                self._lose_zygote("did not answer")
 
     # ---------------------------------------------------------------------------------------------------------- starts
 

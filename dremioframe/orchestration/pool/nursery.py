@@ -7,9 +7,10 @@ and what follows from an end (``capacity``), and locking: all calls are made und
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 
-from . import channel, cpu, descriptors
+from . import boot, channel, cpu, descriptors
 from .frames import Kind
 from .worker_handle import WorkerHandle
 from .zygote_client import ZygoteClient
@@ -18,6 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .process_pool import PoolOptions
     from .zygote_client import Report
+
+#: A zygote that has not become ready in time says so itself, with its stack, if it can; it has so long for that.
+_SAYING_S = 5.0
 
 
 class Nursery:
@@ -29,7 +33,8 @@ class Nursery:
         useful: Some worker of it got ready.
     """
 
-    __slots__ = ("_descriptor_limit", "_error", "_incarnation", "_options", "_unordered", "ready", "useful", "zygote")
+    __slots__ = ("_descriptor_limit", "_error", "_incarnation", "_options", "_ready_by", "_unordered", "ready",
+                 "useful", "zygote")  # fmt: skip
 
     def __init__(self, options: PoolOptions) -> None:
         self.zygote: ZygoteClient | None = None
@@ -37,6 +42,7 @@ class Nursery:
         self.useful = False
         self._options = options
         self._error = ""
+        self._ready_by = 0.0
         self._incarnation = 0
         self._unordered: deque[WorkerHandle] = deque()  # their fork could not be ordered yet
         self._descriptor_limit = descriptors.acquire()
@@ -53,6 +59,7 @@ class Nursery:
         options = self._options
         environ = {**os.environ, **cpu.thread_limit_env(options.threads_per_worker), **options.env}
         self.ready, self.useful, self._error = False, False, ""
+        self._ready_by = time.monotonic() + boot.START_LIMIT_S + _SAYING_S
         self.zygote = ZygoteClient.start(
             runner=options.runner,
             preload=options.preload,
@@ -86,6 +93,10 @@ class Nursery:
                 return  # its own reports say so too, and there it is dealt with
             self._unordered.popleft()
             worker.handed_over()
+
+    def must_fork(self, now: float) -> bool:
+        """Whether the zygote must be forking by now what it was told to."""
+        return self.ready or now >= self._ready_by
 
     def cancel(self, worker: WorkerHandle) -> None:
         """A worker is not wanted any more; nothing is done about a fork that was ordered."""

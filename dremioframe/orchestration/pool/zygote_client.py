@@ -16,7 +16,7 @@ import sys
 from typing import NamedTuple
 
 from ..errors import WorkerStartError
-from . import channel, frames, interpreter, termination
+from . import boot, channel, frames, interpreter, termination
 from .boot import BOOT_CODE, BOOT_FD, CONTROL_FD, COORDINATOR_FD
 from .frames import Kind
 
@@ -85,6 +85,7 @@ class ZygoteClient:
             "runner": runner,
             "preload": list(preload),
             "initializer": initializer,
+            "start_limit_s": boot.START_LIMIT_S,
             "descriptor_limit": descriptor_limit,
         }
         ours, theirs = channel.pair()
