@@ -284,19 +284,6 @@ def test_max_workers_of_a_lease(make_pool, connect):
     assert len({bytes(client.end(call_id).payload) for call_id in calls}) == 2
 
 
-def test_urgent_alone_neither_waits_nor_makes_wait(make_pool, connect):
-    client = connect(make_pool(size=1))
-    for _ in range(20):
-        client.run("pass")
-    long = client.start("import time; time.sleep(0.2)")
-    urgent = client.submit("out = b'urgent'", urgent_alone=True)
-    client.fill()
-    worker = client.workers[0]
-    assert urgent not in worker.calls
-    assert bytes(client.end(urgent).payload) == b"urgent"
-    assert isinstance(client.end(long), CallEnded)
-
-
 # ---------------------------------------------------------------------------------------------- the coordinator's death
 
 BUSY = """

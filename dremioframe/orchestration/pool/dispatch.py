@@ -35,7 +35,7 @@ class Dispatch:
     """Distributes the calls of one lease.
 
     Attributes:
-        backlog: Calls that could not be sent yet: (id, body, time-out, alone).
+        backlog: Calls that could not be sent yet: (id, body, time-out).
         crowd_due: When :meth:`uncrowd` has to be called next.
         starved: Room was asked for and there was none.
     """
@@ -67,7 +67,7 @@ class Dispatch:
         capacity: Capacity,
         share: Share,
     ) -> None:
-        self.backlog: deque[tuple[int, bytes, float | None, bool]] = deque()
+        self.backlog: deque[tuple[int, bytes, float | None]] = deque()
         self.crowd_due = NEVER
         self.starved = False
         self._floor = floor
@@ -91,27 +91,24 @@ class Dispatch:
             self._capacity.want(self._share)
         return room
 
-    def submit(self, call_id: int, body: bytes, timeout_s: float | None, alone: bool) -> None:
+    def submit(self, call_id: int, body: bytes, timeout_s: float | None) -> None:
         """Send a call, or keep it until it can be sent."""
-        if alone or not self._slots:
-            self.backlog.append((call_id, body, timeout_s, alone))
+        if not self._slots:
+            self.backlog.append((call_id, body, timeout_s))
             self.flush()
             return
         worker = self._slots.pop() or self._hire()
         if worker is None or not self._send(worker, call_id, body, timeout_s):
-            self.backlog.append((call_id, body, timeout_s, False))
+            self.backlog.append((call_id, body, timeout_s))
 
     def flush(self) -> None:
         """Send what could not be sent when it was submitted."""
         self._plan()
         for _ in range(len(self.backlog)):
-            call_id, body, timeout_s, alone = self.backlog.popleft()
-            worker = self._idle_worker() if alone else (self._slots.pop() or self._hire()) if self._slots else None
+            call_id, body, timeout_s = self.backlog.popleft()
+            worker = (self._slots.pop() or self._hire()) if self._slots else None
             if worker is None or not self._send(worker, call_id, body, timeout_s):
-                self.backlog.append((call_id, body, timeout_s, alone))
-            elif alone:
-                worker.alone = True
-                self._plan()  # it may have been meant for others too
+                self.backlog.append((call_id, body, timeout_s))
         self.starved = self.starved or bool(self.backlog)
 
     def withdraw(self, call_id: int) -> bool:
@@ -225,9 +222,3 @@ class Dispatch:
         if worker is not None:
             self._lifecycle.enlist(worker)
         return worker
-
-    def _idle_worker(self) -> WorkerHandle | None:
-        for worker in self._floor.workers.values():
-            if worker.accepting and not worker.calls:
-                return worker
-        return self._hire()

@@ -84,7 +84,7 @@ class Lifecycle:
         self._floor.remove(worker)
         self._unforked.pop(worker, None)
         self._booting.pop(worker, None)
-        worker.full = worker.alone = worker.silent = False
+        worker.full = worker.silent = False
         self._capacity.give_back(worker, self._share)
 
     def look(self, worker: WorkerHandle) -> None:

@@ -107,25 +107,18 @@ class Lease:
         """How many calls may be submitted now. Ask only if there is something to submit: 0 is taken as hunger."""
         return self._dispatch.room()
 
-    def submit(
-        self,
-        call_id: int,
-        parts: Sequence[BytesLike],
-        timeout_s: float | None,
-        urgent_alone: bool = False,
-    ) -> None:
+    def submit(self, call_id: int, parts: Sequence[BytesLike], timeout_s: float | None) -> None:
         """Have a call run as soon as possible.
 
         Args:
             call_id: A number that no other call of this lease has at the time; not 0.
             parts: The call's body, to be joined; at most 200,000 bytes.
             timeout_s: After so long, counted from its start in the worker, :class:`CallOverdue` is told.
-            urgent_alone: It must not wait behind another call, nor another behind it.
 
         Raises:
             ExecutorClosedError: The pool was closed, or belongs to another process.
         """
-        self._dispatch.submit(call_id, b"".join(parts), timeout_s, urgent_alone)
+        self._dispatch.submit(call_id, b"".join(parts), timeout_s)
 
     # --------------------------------------------------------------------------------------------------------- stopping
 
