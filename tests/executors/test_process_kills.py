@@ -159,6 +159,16 @@ def test_a_worker_that_dies_fails_its_own_attempt_only(how):
     assert len(run.tasks["dies"].attempts) == 1
 
 
+def test_o2_a_worker_that_was_stopped_between_two_runs_costs_no_attempt():
+    with ProcessExecutor(max_workers=1) as executor:
+        pid = pipeline_of(Task("first", os.getpid)).run(executor=executor)["first"]
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        run = pipeline_of(Task("second", os.getpid, timeout=30)).run(executor=executor)
+        assert run["second"] == pid
+        assert [attempt.number for attempt in run.tasks["second"].attempts] == [1]
+
+
 def test_retries_after_a_death_and_a_timeout_run_on_new_workers(tmp_path):
     path = str(tmp_path / "pids")
 

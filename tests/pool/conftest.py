@@ -69,16 +69,16 @@ class Client:
         self.heard = []
         self.lease = pool.lease(on_request or self._hear, max_workers)
         self.sources = {}
-        self.options = {}
+        self.timeouts = {}
         self.ready = []
         self.ended = {}
         self.returned = []
 
-    def submit(self, source, timeout_s=None, **options):
+    def submit(self, source, timeout_s=None):
         """Have this source run; returns the call's id at once."""
         call_id = next(_ids)
         self.sources[call_id] = textwrap.dedent(source).encode()
-        self.options[call_id] = (timeout_s, options)
+        self.timeouts[call_id] = timeout_s
         self.ready.append(call_id)
         self.fill()
         return call_id
@@ -86,8 +86,7 @@ class Client:
     def fill(self):
         room = self.lease.room() if self.ready else 0
         for call_id in self.ready[:room]:
-            timeout_s, options = self.options[call_id]
-            self.lease.submit(call_id, (self.sources[call_id],), timeout_s, **options)
+            self.lease.submit(call_id, (self.sources[call_id],), self.timeouts[call_id])
         del self.ready[:room]
 
     def turn(self, timeout_s=1.0, awaited=None):

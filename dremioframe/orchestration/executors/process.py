@@ -34,7 +34,8 @@ class ProcessExecutor:
     Args:
         max_workers: Most tasks at once; None takes the CPUs this process may use (affinity and cgroup quota counted).
         preload: Modules imported once, before workers are forked; one that leaves threads running is refused by name.
-        initializer: Called once in each new worker, with ``initargs``.
+            All imports together may take two minutes.
+        initializer: Called once in each new worker, with ``initargs``; may take two minutes.
         initargs: Arguments of ``initializer``.
         max_tasks_per_worker: A worker is replaced after so many attempts; None means never.
         kill_grace_s: Seconds between SIGTERM and SIGKILL when an attempt is stopped.

@@ -13,13 +13,15 @@ A *token* (16 random bytes) names one class or function in all processes that ha
 What lives here: the tables and what pickles call to use them. What may not: pickling, and how a blob is made.
 
 The tables are changed by single dictionary operations, which the interpreter makes atomic: a weak reference may report
-a death at any moment, in any thread, so that no lock could be taken here safely.
+a death at any moment, in any thread, so no lock is taken there. Where threads that load the same code at once have to
+agree on more than that, a lock keeps them apart; nobody holds it while code is made or given its state.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from _thread import RLock
 from _weakref import ref  # the module weakref is 1 ms of import for what this needs
 from types import FunctionType
 
@@ -37,10 +39,13 @@ _token_of: dict[int, tuple[ref[Code], bytes]] = {}  # by id: a metaclass may mak
 _object_of: dict[bytes, ref[Code]] = {}
 _from_above: set[bytes] = set()  # known to the process that this one is a worker of
 _stale: set[bytes] = set()  # known object, but its state has yet to be loaded (again)
+_unfinished: set[bytes] = set()  # functions that were made in this run and have no state yet
 #: Keeps what a worker received alive until the next run, or each call would fetch it again.
 _held: dict[bytes, Code] = {}
 #: By module name: globals, and the names in it that were loaded in this run.
 _namespaces: dict[str, tuple[dict[str, Any], set[str]]] = {}
+#: Reentrant: what a global is replaced by in :func:`set_function_state` may end the old one, and that may load code.
+_loading = RLock()
 _fetch: Callable[[bytes], bytes] | None = None
 _load: Callable[[bytes], object] | None = None
 
@@ -63,6 +68,7 @@ def is_worker() -> bool:
 def begin_run() -> None:
     """Another run begins: what came from above may have changed there."""
     _stale.update(_from_above)
+    _unfinished.clear()
     _held.clear()
     for _, loaded in _namespaces.values():
         loaded.clear()
@@ -105,6 +111,7 @@ def _watched(code: Code, token: bytes) -> ref[Code]:
             del _object_of[token]
             _from_above.discard(token)
             _stale.discard(token)
+            _unfinished.discard(token)
 
     weak = _object_of[token] = ref(code, forget)
     return weak
@@ -143,16 +150,28 @@ def define(token: bytes, from_above: bool, make: Callable[..., Code], args: tupl
     """A class or function that follows by value: the one known under this token, else a new, empty one.
 
     A new one stays stale until :func:`finish` has given it its state, so that a load that fails midway is repeated.
+    Threads that load it at once get the same object, and each gives it its state before it uses it.
     """
     code = known(token)
-    if code is None or (token in _stale and isinstance(code, FunctionType)):
-        code = make(*args)
-        _remember(code, token)
-        _stale.add(token)
+    if _is_to_be_made(code, token):
+        made = make(*args)
+        with _loading:
+            code = known(token)
+            if _is_to_be_made(code, token):
+                code = made
+                _unfinished.add(token)
+                _stale.add(token)
+                _remember(code, token)
     if from_above and _fetch is not None:
         _from_above.add(token)
         _held[token] = code
     return code
+
+
+def _is_to_be_made(code: Code | None, token: bytes) -> bool:
+    if code is None:
+        return True
+    return token in _stale and token not in _unfinished and isinstance(code, FunctionType)
 
 
 def finish(code: Code, state: tuple[Callable[[Code, Any], object], Any]) -> None:
@@ -162,6 +181,7 @@ def finish(code: Code, state: tuple[Callable[[Code, Any], object], Any]) -> None
         set_state, content = state
         set_state(code, content)
         _stale.discard(token)
+        _unfinished.discard(token)
 
 
 def module_globals(name: str) -> dict[str, Any]:
@@ -176,9 +196,7 @@ def namespace(name: str, base: dict[str, Any]) -> dict[str, Any]:
     With one dictionary per blob (cloudpickle's way) a function of one task would not see what a function of another
     has just assigned to a global, although both call each other.
     """
-    if name not in _namespaces:
-        _namespaces[name] = (base, set())
-    return _namespaces[name][0]
+    return _namespaces.setdefault(name, (base, set()))[0]
 
 
 def set_function_state(
@@ -190,8 +208,9 @@ def set_function_state(
     """
     name, set_state, (attributes, slots) = state
     globals_, loaded = _namespaces[name]
-    for key, value in slots["__globals__"].items():
-        if key not in loaded:
-            loaded.add(key)
-            globals_[key] = value
+    with _loading:
+        for key, value in slots["__globals__"].items():
+            if key not in loaded:
+                loaded.add(key)
+                globals_[key] = value
     set_state(function, (attributes, {**slots, "__globals__": {}}))

@@ -9,9 +9,11 @@ It knows nothing of tasks and graphs; it could be a library of its own. Bottom u
     hygiene, ports, worker          what runs in worker processes
     boot, preload, birth, zygote    and in their fork server
     zygote_client, worker_handle    the same two as the coordinator sees them
-    shares, starts, capacity        who may have how many workers
+    nursery, starts                 starting them, and how that has been going
+    shares, capacity                who may have how many workers
     floor, dispatch, intake, desk,  the parts of one run's use of them ...
-    deadlines, stopping, lifecycle
+    deadlines, silence, stopping,
+    lifecycle
     supervisor, process_pool        ... put together, and the public face
 
 Start reading at ``supervisor`` (the coordinator's side) and ``zygote`` (the processes' side).

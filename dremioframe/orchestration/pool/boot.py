@@ -10,6 +10,10 @@ from typing import TypedDict
 #: Descriptors that the coordinator puts in place when it starts the zygote.
 CONTROL_FD, COORDINATOR_FD, BOOT_FD = 3, 4, 5
 
+#: The zygote must have imported all preload modules by then, and a worker have run its initializer. Far more than any
+#: start takes that gets anywhere: it is there so that a run ends which would hang for ever.
+START_LIMIT_S = 120.0
+
 #: What the fresh interpreter runs. Everything it imports before ``sys.path`` is set is loaded already at that point, so
 #: no file in the working directory can take its place.
 BOOT_CODE = f"""\
@@ -32,6 +36,7 @@ class BootMessage(TypedDict):
         preload: See there.
         initializer: See there.
         spill_dir: See there.
+        start_limit_s: See above.
         descriptor_limit: Soft limit of descriptors that the zygote and its workers shall have.
     """
 
@@ -41,4 +46,5 @@ class BootMessage(TypedDict):
     preload: list[str]
     initializer: bytes | None
     spill_dir: str | None
+    start_limit_s: float
     descriptor_limit: int

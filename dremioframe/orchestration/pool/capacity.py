@@ -9,7 +9,8 @@ While somebody is, one that has more gives workers back as they become empty; on
 at once; and when there are more leases than workers, one that has none is served by the one that has had the most for
 the longest, call by call.
 
-What lives here: places, shares and the zygote. What may not: anything about calls.
+What lives here: places and shares, and what an end means for them. What may not: anything about calls, and keeping the
+zygote (``nursery``).
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ import threading
 from collections import deque
 
 from ..errors import ExecutorClosedError, WorkerStartError
-from . import channel, cpu, descriptors, frames, termination
+from . import channel, frames, termination
 from .frames import Kind
+from .nursery import Nursery
 from .shares import Share
 from .starts import Starts
-from .worker_handle import WorkerHandle
-from .zygote_client import ZygoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .process_pool import PoolOptions
     from .shares import Tenant
-    from .zygote_client import Report
+    from .worker_handle import WorkerHandle
+    from .zygote_client import Report, ZygoteClient
 
 
 class Capacity:
@@ -39,7 +40,6 @@ class Capacity:
     Attributes:
         hungry: Leases that could use a worker and cannot have one, longest waiting first. Read without the lock as a
             hint.
-        zygote_ready: It has imported what it was to import, and forks when told to.
     """
 
     def __init__(self, options: PoolOptions) -> None:
@@ -52,14 +52,8 @@ class Capacity:
         self._idle: list[WorkerHandle] = []
         self._owners: dict[int, tuple[WorkerHandle, Share | None]] = {}
         self._unsettled: dict[int, tuple[WorkerHandle, Share | None]] = {}
-        self._unordered: deque[WorkerHandle] = deque()  # their fork could not be ordered yet
-        self._zygote: ZygoteClient | None = None
-        self.zygote_ready = False
-        self._zygote_useful = False  # some worker of it got ready
-        self._zygote_error = ""
-        self._incarnation = 0
         self._starts = Starts()
-        self._descriptor_limit = descriptors.acquire()
+        self._nursery = Nursery(options)
 
     # --------------------------------------------------------------------------------------------------------- leases
 
@@ -120,7 +114,7 @@ class Capacity:
             self.check_usable()
             if not self.growth(share):
                 return None
-            worker = self._take_idle() or self._fork()
+            worker = self._take_idle() or self._start()
             if worker is not None:
                 self._own(worker, share)
             return worker
@@ -155,8 +149,7 @@ class Capacity:
         """A leased worker is confirmed dead: its place is free. How it ended may still have to be told: ``settled``."""
         with self._lock:
             del self._owners[worker.incarnation]
-            if worker in self._unordered:
-                self._unordered.remove(worker)
+            self._nursery.cancel(worker)
             self._unsettled[worker.incarnation] = (worker, share)
             share.workers -= 1
             for other in (share, *self.hungry):  # it may have been the last, and nothing else would wake its lease
@@ -173,12 +166,16 @@ class Capacity:
         """Start the zygote now rather than with the first worker."""
         with self._lock:
             self.check_usable()
-            self._need_zygote()
+            self._nursery.open()
 
     @property
     def zygote(self) -> ZygoteClient | None:
         """Whose channel a lease has to watch, and to call :meth:`listen` when it is readable."""
-        return self._zygote
+        return self._nursery.zygote
+
+    def must_fork(self, now: float) -> bool:
+        """Whether the zygote must be forking by now what it was told to."""
+        return self._nursery.must_fork(now)
 
     def listen(self) -> None:
         """Read what the zygote has said and pass it on.
@@ -187,21 +184,24 @@ class Capacity:
             OutOfDescriptors: It has said more, and that cannot be taken now. Nothing is lost.
         """
         with self._lock:
-            if self._zygote is None:
+            zygote = self._nursery.zygote
+            if zygote is None:
                 return
             try:
-                for report in self._zygote.reports():
-                    self._on_report(report)
+                for report in zygote.reports():
+                    if not self._nursery.hear(report):
+                        self._on_worker_report(report)
             except channel.Closed:
-                self._lose_zygote(self._zygote.kill())
+                self._lose_zygote(zygote.kill())
                 return
-            self._order_forks()
+            self._nursery.order()
 
     def distrust_zygote(self) -> None:
         """It has not said what it must have known for a long time."""
         with self._lock:
-            if self._zygote is not None:
-                self._lose_zygote(f"did not answer and {self._zygote.kill()}")
+            if (zygote := self._nursery.zygote) is not None:
+                zygote.kill()
+                self._lose_zygote("did not answer")
 
     # ---------------------------------------------------------------------------------------------------------- starts
 
@@ -219,7 +219,7 @@ class Capacity:
         """A worker of a lease is ready."""
         with self._lock:
             self._starts.succeeded()
-            self._zygote_useful = True
+            self._nursery.useful = True
 
     def retry_at(self) -> float:
         """When a worker may be started again; in the past unless the last start failed."""
@@ -237,17 +237,15 @@ class Capacity:
             if self.closed or os.getpid() != self.pid:
                 return
             self.closed = True
-            if self._zygote is not None:
-                self._lose_zygote(self._zygote.end())
-            descriptors.release()
+            if (zygote := self._nursery.zygote) is not None:
+                self._lose_zygote(zygote.end())
+            self._nursery.close()
             self._wake_all()
 
     def abandon(self) -> None:
         """In a child that the user's process has forked: close what is not ours. Locks may be held for ever here."""
         self.closed = True
-        if self._zygote is not None:
-            self._zygote.forget()
-            self._zygote = None
+        self._nursery.abandon()
         for worker, _ in self._owners.values():
             worker.close()
         for share in self._shares:
@@ -304,56 +302,16 @@ class Capacity:
         self._owners.pop(worker.incarnation, None)
         if worker in self._idle:
             self._idle.remove(worker)
-        if worker in self._unordered:
-            self._unordered.remove(worker)
+        self._nursery.cancel(worker)
         worker.close()
 
-    def _fork(self) -> WorkerHandle | None:
+    def _start(self) -> WorkerHandle | None:
         try:
-            self._need_zygote()
-            worker = WorkerHandle.create(self._incarnation + 1)
+            return self._nursery.fork()
         except (OSError, WorkerStartError) as error:
             self._starts.failed(f"cannot start a worker: {error}")
             self._starts.slow_down()
             return None
-        self._incarnation += 1
-        self._unordered.append(worker)
-        self._order_forks()
-        return worker
-
-    def _order_forks(self) -> None:
-        while self._unordered and self._zygote is not None:
-            worker = self._unordered[0]
-            try:
-                if not self._zygote.fork(worker.incarnation, worker.worker_fds()):
-                    return
-            except channel.Closed:
-                return  # its own reports say so too, and there it is dealt with
-            self._unordered.popleft()
-            worker.handed_over()
-
-    def _need_zygote(self) -> None:
-        if self._zygote is not None:
-            return
-        options = self.options
-        environ = {**os.environ, **cpu.thread_limit_env(options.threads_per_worker), **options.env}
-        self.zygote_ready, self._zygote_useful, self._zygote_error = False, False, ""
-        self._zygote = ZygoteClient.start(
-            runner=options.runner,
-            preload=options.preload,
-            initializer=options.initializer,
-            spill_dir=options.spill_dir,
-            descriptor_limit=self._descriptor_limit,
-            environ=environ,
-        )
-
-    def _on_report(self, report: Report) -> None:
-        if report.kind == Kind.ZYGOTE_FAILED:
-            self._zygote_error = report.text
-        elif report.kind == Kind.READY:
-            self.zygote_ready = True
-        else:
-            self._on_worker_report(report)
 
     def _on_worker_report(self, report: Report) -> None:
         """Note it on the worker's handle and have its lease look. Only these fields are written from other threads."""
@@ -379,11 +337,10 @@ class Capacity:
 
     def _lose_zygote(self, how: str) -> None:
         """The zygote has ended, and its workers with it: the kernel kills them, and their sessions are looked for."""
-        self._zygote = None
-        self._unordered.clear()
-        if not self._zygote_useful and not self.closed:
-            why = self._zygote_error or f"the fork server ended before any worker was ready: it {how}"
-            self._starts.failed(why, final=bool(self._zygote_error))
+        failure = self._nursery.lose(how)
+        if failure is not None and not self.closed:
+            why, final = failure
+            self._starts.failed(why, final=final)
             self._starts.slow_down()
         owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .floor import Floor
     from .lifecycle import Lifecycle
     from .shares import Share
+    from .silence import Silence
     from .window import Window
     from .worker_handle import WorkerHandle
 
@@ -34,7 +35,7 @@ class Dispatch:
     """Distributes the calls of one lease.
 
     Attributes:
-        backlog: Calls that could not be sent yet: (id, body, time-out, alone).
+        backlog: Calls that could not be sent yet: (id, body, time-out).
         crowd_due: When :meth:`uncrowd` has to be called next.
         starved: Room was asked for and there was none.
     """
@@ -46,7 +47,9 @@ class Dispatch:
         "_floor",
         "_lifecycle",
         "_max_calls",
+        "_misplaced",
         "_share",
+        "_silence",
         "_slots",
         "_window",
         "backlog",
@@ -59,22 +62,25 @@ class Dispatch:
         floor: Floor,
         window: Window,
         deadlines: Deadlines,
+        silence: Silence,
         lifecycle: Lifecycle,
         capacity: Capacity,
         share: Share,
     ) -> None:
-        self.backlog: deque[tuple[int, bytes, float | None, bool]] = deque()
+        self.backlog: deque[tuple[int, bytes, float | None]] = deque()
         self.crowd_due = NEVER
         self.starved = False
         self._floor = floor
         self._window = window
         self._deadlines = deadlines
+        self._silence = silence
         self._lifecycle = lifecycle
         self._capacity = capacity
         self._share = share
         self._max_calls = capacity.options.max_calls_per_worker
         self._slots: list[WorkerHandle | None] = []  # where the next calls go, last first; None for a new worker
-        self._crowded = False  # some call may be waiting behind another, or for a worker to boot
+        self._crowded = False  # some call may be waiting behind another
+        self._misplaced = False  # ... or for a worker to boot, or to react
 
     def room(self) -> int:
         """How many calls may be submitted now; 0 makes the lease a hungry one."""
@@ -85,27 +91,24 @@ class Dispatch:
             self._capacity.want(self._share)
         return room
 
-    def submit(self, call_id: int, body: bytes, timeout_s: float | None, alone: bool) -> None:
+    def submit(self, call_id: int, body: bytes, timeout_s: float | None) -> None:
         """Send a call, or keep it until it can be sent."""
-        if alone or not self._slots:
-            self.backlog.append((call_id, body, timeout_s, alone))
+        if not self._slots:
+            self.backlog.append((call_id, body, timeout_s))
             self.flush()
             return
         worker = self._slots.pop() or self._hire()
         if worker is None or not self._send(worker, call_id, body, timeout_s):
-            self.backlog.append((call_id, body, timeout_s, False))
+            self.backlog.append((call_id, body, timeout_s))
 
     def flush(self) -> None:
         """Send what could not be sent when it was submitted."""
         self._plan()
         for _ in range(len(self.backlog)):
-            call_id, body, timeout_s, alone = self.backlog.popleft()
-            worker = self._idle_worker() if alone else (self._slots.pop() or self._hire()) if self._slots else None
+            call_id, body, timeout_s = self.backlog.popleft()
+            worker = (self._slots.pop() or self._hire()) if self._slots else None
             if worker is None or not self._send(worker, call_id, body, timeout_s):
-                self.backlog.append((call_id, body, timeout_s, alone))
-            elif alone:
-                worker.alone = True
-                self._plan()  # it may have been meant for others too
+                self.backlog.append((call_id, body, timeout_s))
         self.starved = self.starved or bool(self.backlog)
 
     def withdraw(self, call_id: int) -> bool:
@@ -131,7 +134,7 @@ class Dispatch:
     def due(self, now: float) -> float:
         """When something here has to be looked at next."""
         due = NEVER
-        if self._crowded:
+        if self._crowded or (self._misplaced and self._is_one_idle()):
             if self.crowd_due == NEVER:
                 self.crowd_due = now + STALL_S
             due = self.crowd_due
@@ -149,15 +152,14 @@ class Dispatch:
         return True
 
     def uncrowd(self, now: float) -> None:
-        """Take back what waits behind a long call, or for a worker that is still booting while another is idle."""
-        workers = self._floor.workers.values()
-        idle = any(worker.booted and worker.accepting and not worker.calls for worker in workers)
-        self._crowded = False
-        for worker in workers:
-            if not worker.booted:
-                self._crowded = self._crowded or bool(worker.calls)
+        """Take back what waits behind a long call, or for a worker that cannot run it yet while another is idle."""
+        idle = self._is_one_idle()
+        self._crowded = self._misplaced = False
+        for worker in self._floor.workers.values():
+            if not worker.booted or worker.silent:
                 if idle and worker.calls:
                     self._floor.take_back(worker)
+                self._misplaced = self._misplaced or bool(worker.calls)
             elif len(worker.calls) > 1:
                 self._crowded = True
                 running, started_ns = worker.running()
@@ -166,26 +168,37 @@ class Dispatch:
                     self._window.stalled()
         self.crowd_due = now + STALL_S if self._crowded else NEVER
 
+    def _is_one_idle(self) -> bool:
+        """Whether some worker would run a call at once."""
+        return any(
+            worker.booted and worker.accepting and not worker.calls and not worker.silent
+            for worker in self._floor.workers.values()
+        )
+
     def _plan(self) -> None:
         """Lay out who gets the next calls: idle workers, new ones, then a second call for each, a third, ..."""
+        if self._silence.due == NEVER:
+            self._silence.arm()
         window = self._window.size
         first: list[WorkerHandle | None] = []
         booting: list[WorkerHandle | None] = []
+        doubtful: list[WorkerHandle | None] = []
         spare: list[tuple[WorkerHandle, int]] = []  # and how many more each may hold
         for worker in self._floor.workers.values():
             if not worker.accepting:
                 continue
             held = len(worker.calls)
-            limit = window if worker.booted else 1
+            limit = window if worker.booted and not worker.silent else 1
             if self._max_calls is not None:
                 limit = min(limit, held + self._max_calls - worker.sent)
             if held == 0 and limit > 0:
-                (first if worker.booted else booting).append(worker)
+                (doubtful if worker.silent else first if worker.booted else booting).append(worker)
                 held = 1
             if held < limit and held * 2 <= limit:  # refilled when half empty: full ones are not topped up call by call
                 spare.append((worker, limit - held))
         slots = first + booting
         slots += [None] * self._capacity.growth(self._share)
+        slots += doubtful
         while spare:
             fewest = min(count for _, count in spare)
             slots += [worker for worker, _ in spare] * fewest
@@ -196,7 +209,9 @@ class Dispatch:
     def _send(self, worker: WorkerHandle, call_id: int, body: bytes, timeout_s: float | None) -> bool:
         if not worker.send_call(call_id, body, timeout_s):
             return False
-        if len(worker.calls) > 1 or not worker.booted:
+        if not worker.booted or worker.silent:
+            self._misplaced = True
+        elif len(worker.calls) > 1:
             self._crowded = True
         if timeout_s is not None:
             self._deadlines.arm(worker, timeout_s)
@@ -207,9 +222,3 @@ class Dispatch:
         if worker is not None:
             self._lifecycle.enlist(worker)
         return worker
-
-    def _idle_worker(self) -> WorkerHandle | None:
-        for worker in self._floor.workers.values():
-            if worker.accepting and not worker.calls:
-                return worker
-        return self._hire()

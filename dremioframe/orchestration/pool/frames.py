@@ -63,7 +63,6 @@ class Kind:
 
 FROM_WORKER = frozenset((Kind.BOOTED, Kind.BOOT_FAILED, Kind.OUTCOME, Kind.UNDELIVERABLE))
 FROM_SIDE = frozenset((Kind.REQUEST, Kind.RESULT))
-TO_WORKER = frozenset((Kind.CALL,))
 TO_SIDE = frozenset((Kind.ANSWER, Kind.ANSWER_SEGMENT, Kind.REFUSAL))
 TO_ZYGOTE = frozenset((Kind.FORK,))
 FROM_ZYGOTE = frozenset((Kind.READY, Kind.ZYGOTE_FAILED, Kind.FORKED, Kind.FORK_FAILED, Kind.EXITED))

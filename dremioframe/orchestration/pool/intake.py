@@ -136,6 +136,5 @@ class Intake:
 
     def _on_empty(self, worker: WorkerHandle) -> None:
         """A worker has nothing left to do."""
-        worker.alone = False
         if self._max_calls is not None and worker.sent >= self._max_calls:
             self._floor.condemn(worker)

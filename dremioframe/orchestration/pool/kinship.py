@@ -69,19 +69,29 @@ def session_members(sessions: frozenset[int]) -> list[int]:
 
 def read_stat(pid: int) -> tuple[int, int] | None:
     """(parent, session) of a living process; None if there is none, or only a zombie is left."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            text = stat.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The command name, in parentheses, may contain anything, parentheses and blanks included.
-    state, parent, _, session = text[text.rindex(b")") + 2 :].split(b" ", 4)[:4]
+    state, parent, _, session = _read_stat(pid)
     return None if state in b"ZX" else (int(parent), int(session))
+
+
+def read_state(pid: int) -> bytes:
+    """What a process is doing, as the kernel's letter: ``R`` runs or wants to, ``T`` is stopped; empty: it is gone."""
+    return _read_stat(pid)[0]
 
 
 def threads() -> list[int]:
     """Thread ids of this process, of any language."""
     return [int(tid) for tid in os.listdir("/proc/self/task")]
+
+
+def _read_stat(pid: int) -> list[bytes]:
+    """State, parent, process group and session; all empty if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            text = stat.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return [b""] * 4
+    # The command name, in parentheses, may contain anything, parentheses and blanks included.
+    return text[text.rindex(b")") + 2 :].split(b" ", 4)[:4]
 
 
 def _all_pids() -> list[int]:

@@ -16,7 +16,7 @@ import time
 from functools import partial
 from signal import SIGKILL
 
-from . import cpu, termination
+from . import boot, cpu, termination
 from .events import CallLost, CallReturned, CallStopped
 from .floor import NEVER
 
@@ -39,6 +39,9 @@ _REPORT_LIMIT_S = 5.0
 #: A fork that was ordered must have happened by then, unless the zygote is still importing what it was told to preload.
 _FORK_LIMIT_S = 10.0
 
+#: A worker that does not get ready has so long to write where it is, before it is killed.
+_DUMP_S = 0.2
+
 
 class Lifecycle:
     """Arrivals and ends of one lease's workers.
@@ -48,7 +51,8 @@ class Lifecycle:
         dying: How many ends are waiting to be reported.
     """
 
-    __slots__ = ("_capacity", "_casualties", "_desk", "_floor", "_intake", "_share", "_stops", "_unforked", "due")
+    __slots__ = ("_booting", "_capacity", "_casualties", "_desk", "_floor", "_intake", "_share", "_stops", "_unforked",
+                 "due")  # fmt: skip
 
     def __init__(
         self, floor: Floor, desk: Desk, intake: Intake, stops: Stops, capacity: Capacity, share: Share
@@ -61,6 +65,7 @@ class Lifecycle:
         self._share = share
         self._casualties: dict[WorkerHandle, tuple[Casualties, float]] = {}  # ended, not reported: (calls, limit)
         self._unforked: dict[WorkerHandle, float] = {}  # their process has not been heard of: limit
+        self._booting: dict[WorkerHandle, float] = {}  # it has, and was not ready: limit
         self.due = NEVER
 
     @property
@@ -79,7 +84,8 @@ class Lifecycle:
         """An empty worker is not ours any more."""
         self._floor.remove(worker)
         self._unforked.pop(worker, None)
-        worker.full = worker.alone = False
+        self._booting.pop(worker, None)
+        worker.full = worker.silent = False
         self._capacity.give_back(worker, self._share)
 
     def look(self, worker: WorkerHandle) -> None:
@@ -92,6 +98,9 @@ class Lifecycle:
             self.on_end(worker)
         elif worker.pidfd >= 0 and not self._floor.watches(worker.pidfd):
             del self._unforked[worker]
+            if not worker.booted:
+                self._booting[worker] = limit = time.monotonic() + boot.START_LIMIT_S
+                self.due = min(self.due, limit)
             self._floor.watch(worker.pidfd, partial(self.on_end, worker))
             if worker.order is not None and not worker.order.killed:
                 self._stops.proceed(worker)
@@ -108,6 +117,7 @@ class Lifecycle:
             self._intake.drain(worker)  # what it had finished behind that one counts
         self._floor.remove(worker)
         self._unforked.pop(worker, None)
+        self._booting.pop(worker, None)
         self._floor.take_back(worker)
         casualties = _casualties(worker)
         self._floor.events += [CallReturned(call_id) for call_id in worker.calls if call_id not in casualties]
@@ -124,13 +134,30 @@ class Lifecycle:
         silent = [worker for worker, (_, limit) in self._casualties.items() if limit <= now]
         unforked = [worker for worker, limit in self._unforked.items() if limit <= now]
         self._unforked.update(dict.fromkeys(unforked, now + _FORK_LIMIT_S))
-        if silent or (unforked and self._capacity.zygote_ready):
+        if silent or (unforked and self._capacity.must_fork(now)):
             self._capacity.distrust_zygote()
         for worker in silent:
             worker.orphaned = True
             self._settle_if_known(worker)
+        for worker in [worker for worker, limit in self._booting.items() if limit <= now]:
+            self._end_boot(worker, now)
         limits = [limit for _, limit in self._casualties.values()]
-        self.due = min(*limits, *self._unforked.values(), NEVER, NEVER)
+        self.due = min(*limits, *self._unforked.values(), *self._booting.values(), NEVER, NEVER)
+
+    def _end_boot(self, worker: WorkerHandle, now: float) -> None:
+        """Its time to get ready is over: if it is not, have it write where it is, and then kill it."""
+        if worker.booted:
+            del self._booting[worker]
+        elif not worker.boot_error:
+            worker.boot_error = (
+                f"a worker was not ready {boot.START_LIMIT_S:g} s after it was forked; an initializer that hangs?"
+            )
+            worker.condemned = True
+            termination.ask_for_stacks(worker.pidfd)
+            self._booting[worker] = now + _DUMP_S
+        else:
+            del self._booting[worker]
+            self._floor.condemn(worker)
 
     def forget(self) -> None:
         """The lease is over: nobody wants to know any more."""
@@ -146,7 +173,8 @@ class Lifecycle:
         for call_id, wall_s in casualties.items():
             self._tell(worker, call_id, wall_s)
         if not casualties and not worker.booted and not worker.orphaned and not worker.order:
-            self._capacity.start_failed(_boot_story(worker), from_outside=worker.exit == (None, SIGKILL))
+            from_outside = worker.exit == (None, SIGKILL) and not worker.boot_error
+            self._capacity.start_failed(_boot_story(worker), from_outside=from_outside)
         self._capacity.settled(worker)
         worker.close()
 
@@ -184,6 +212,5 @@ def _story(worker: WorkerHandle) -> str:
 
 def _boot_story(worker: WorkerHandle) -> str:
     """Why a worker has ended before it was ready."""
-    if worker.boot_error:
-        return worker.boot_error
-    return f"{worker.page.dump()}\na worker {_story(worker)} before it was ready".strip()
+    why = worker.boot_error or f"a worker {_story(worker)} before it was ready"
+    return f"{worker.page.dump()}\n{why}".strip()

@@ -4,7 +4,7 @@ A thread does not survive a fork, but the locks it held do; a worker forked from
 first import. So a module that leaves threads running is refused by name, rather than trusted.
 
 While user code is imported here, nobody runs the fork server's loop, which is what ends everything when the coordinator
-dies. A thread does that meanwhile; it is gone before anything is forked.
+dies. A thread does that meanwhile, and limits the time that all this may take; it is gone before anything is forked.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import importlib
 import os
 import select
 import signal
+import sys
 import threading
 import time
 
 from . import kinship
-from .refusal import Refusal, describe
+from .refusal import Refusal, describe, story
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Self
 
 #: Threads that are about to end when the import returns get so long.
 _SETTLE_S = 1.0
@@ -29,20 +31,25 @@ _SETTLE_S = 1.0
 _GUARD = "dremioframe-guard"
 
 
-def preload(modules: Sequence[str], lifelines: tuple[int, ...]) -> None:
+def preload(
+    modules: Sequence[str], lifelines: tuple[int, ...], limit_s: float, give_up: Callable[[bytes], object]
+) -> None:
     """Import these modules.
 
     Args:
         modules: Names, in order.
         lifelines: Descriptors that become readable, or hang up, when the coordinator is gone.
+        limit_s: Seconds for all of them together.
+        give_up: Called in another thread when these are over, with the story. Ends this process.
 
     Raises:
         Refusal: Naming the module; caused by what its import has raised, or it leaves threads running.
     """
     if not modules:
         return
-    with _Guard(lifelines):
+    with _Guard(lifelines, limit_s, give_up) as guard:
         for name in modules:
+            guard.importing = name
             try:
                 importlib.import_module(name)
             except BaseException as error:
@@ -58,9 +65,17 @@ def preload(modules: Sequence[str], lifelines: tuple[int, ...]) -> None:
 
 
 class _Guard:
-    """Ends this process and its session when the coordinator dies, for as long as the ``with`` block lasts."""
+    """Ends this process and its session when the coordinator dies, or the ``with`` block lasts too long.
 
-    def __init__(self, lifelines: tuple[int, ...]) -> None:
+    Attributes:
+        importing: The module that takes so long.
+    """
+
+    def __init__(self, lifelines: tuple[int, ...], limit_s: float, give_up: Callable[[bytes], object]) -> None:
+        self.importing = ""
+        self._limit_s = limit_s
+        self._give_up = give_up
+        self._importer = threading.get_ident()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._poll = select.poll()
         coordinator, control = lifelines
@@ -69,8 +84,9 @@ class _Guard:
         self._poll.register(self._stop, select.POLLIN)
         self._thread = threading.Thread(target=self._watch, name=_GUARD, daemon=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         os.eventfd_write(self._stop, 1)
@@ -78,8 +94,15 @@ class _Guard:
         os.close(self._stop)
 
     def _watch(self) -> None:
-        if any(fd != self._stop for fd, _ in self._poll.poll()):
+        heard = self._poll.poll(self._limit_s * 1000)
+        if not heard:
+            self._give_up(self._story())
+        if any(fd != self._stop for fd, _ in heard):
             os.killpg(0, signal.SIGKILL)
+
+    def _story(self) -> bytes:
+        why = f"preload module {self.importing!r} is not imported after {self._limit_s:g} s"
+        return story(Refusal(why), sys._current_frames()[self._importer])  # noqa: SLF001 - its public name in the docs
 
 
 def _settles(threads: int) -> bool:

@@ -5,6 +5,10 @@ What lives here: that text, written in the zygote or a worker while the exceptio
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 _TEXT_LIMIT = 60_000
 _LINE_LIMIT = 1_000
 
@@ -27,11 +31,18 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def story(error: BaseException) -> bytes:
-    """What to send: the traceback of what happened, then the last line. A :class:`Refusal` shows its cause."""
+def story(error: BaseException, frame: FrameType | None = None) -> bytes:
+    """What to send: the traceback of what happened, then the last line.
+
+    Args:
+        error: What happened; a :class:`Refusal` shows its cause.
+        frame: Nothing has happened: what should have ended is still here.
+    """
     import traceback
 
     refused = isinstance(error, Refusal)
     happened = error.__cause__ if refused else error
-    text = "".join(traceback.format_exception(happened))[-_TEXT_LIMIT:] if happened is not None else ""
+    lines = traceback.format_stack(frame) if frame is not None else []
+    lines += traceback.format_exception(happened) if happened is not None else []
+    text = "".join(lines)[-_TEXT_LIMIT:]
     return f"{text}\n{error if refused else describe(error)}".strip().encode("utf-8", "backslashreplace")

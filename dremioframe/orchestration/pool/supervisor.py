@@ -8,6 +8,7 @@
                  ^   ^      desk    <---- questions, long results (side channel) --   |
                  |   |               ---- answers -------------------------------->   |
                  |   +----- deadlines <-- status page (running call, its start) ----  |
+                 |   +----- silence   <-- the same (it never changes)                 |
                  |          stopping ---- signals through its pidfd --------------->  |
                  +--------- lifecycle <-- pidfd (it has ended), zygote (how) --------+
 
@@ -34,6 +35,7 @@ from .events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped,
 from .floor import NEVER, Floor
 from .intake import Intake
 from .lifecycle import Lifecycle
+from .silence import Silence
 from .stopping import Stops
 from .window import Window
 
@@ -91,6 +93,7 @@ class Lease:
         self._desk = desk = Desk(floor, on_request, store)
         self._intake = Intake(floor, desk, window, capacity)
         self._deadlines = Deadlines(floor)
+        self._silence = Silence(floor)
         self._stops = Stops(floor, self._intake, capacity.options.kill_grace_s)
         try:
             self._share = capacity.join(self, size if max_workers is None else min(size, max_workers))
@@ -98,7 +101,7 @@ class Lease:
             self.abandon()
             raise
         self._lifecycle = Lifecycle(floor, desk, self._intake, self._stops, capacity, self._share)
-        self._dispatch = Dispatch(floor, window, self._deadlines, self._lifecycle, capacity, self._share)
+        self._dispatch = Dispatch(floor, window, self._deadlines, self._silence, self._lifecycle, capacity, self._share)
 
     # ------------------------------------------------------------------------------------------------------ dispatching
 
@@ -106,25 +109,18 @@ class Lease:
         """How many calls may be submitted now. Ask only if there is something to submit: 0 is taken as hunger."""
         return self._dispatch.room()
 
-    def submit(
-        self,
-        call_id: int,
-        parts: Sequence[BytesLike],
-        timeout_s: float | None,
-        urgent_alone: bool = False,
-    ) -> None:
+    def submit(self, call_id: int, parts: Sequence[BytesLike], timeout_s: float | None) -> None:
         """Have a call run as soon as possible.
 
         Args:
             call_id: A number that no other call of this lease has at the time; not 0.
             parts: The call's body, to be joined; at most 200,000 bytes.
             timeout_s: After so long, counted from its start in the worker, :class:`CallOverdue` is told.
-            urgent_alone: It must not wait behind another call, nor another behind it.
 
         Raises:
             ExecutorClosedError: The pool was closed, or belongs to another process.
         """
-        self._dispatch.submit(call_id, b"".join(parts), timeout_s, urgent_alone)
+        self._dispatch.submit(call_id, b"".join(parts), timeout_s)
 
     # --------------------------------------------------------------------------------------------------------- stopping
 
@@ -217,6 +213,7 @@ class Lease:
             until,
             self._deadlines.due,
             self._stops.due,
+            self._silence.due,
             self._lifecycle.due,
             self._dispatch.due(now),
             floor.resume_due,
@@ -260,6 +257,8 @@ class Lease:
             self._deadlines.expire(now)
         if now >= self._stops.due:
             self._stops.expire(now)
+        if now >= self._silence.due:
+            self._silence.expire(now)
         if now >= self._lifecycle.due:
             self._lifecycle.expire(now)
         if now >= self._dispatch.crowd_due:

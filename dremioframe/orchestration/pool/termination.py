@@ -57,6 +57,17 @@ def ask_to_end(pidfd: int, *, dump: bool) -> None:
     send(pidfd, signal.SIGCONT)
 
 
+def ask_for_stacks(pidfd: int) -> None:
+    """Have a worker write the stacks of its threads; it may be stopped."""
+    send(pidfd, DUMP_SIGNAL)
+    send(pidfd, signal.SIGCONT)
+
+
+def resume(pidfd: int) -> None:
+    """Let a process go on that somebody has stopped."""
+    send(pidfd, signal.SIGCONT)
+
+
 def kill(pidfd: int) -> None:
     """End a process at once. Its group and descendants are the zygote's business, which sees it end."""
     send(pidfd, signal.SIGKILL)

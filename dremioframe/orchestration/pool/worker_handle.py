@@ -38,7 +38,7 @@ class WorkerHandle:
         boot_error: What it said when it could not start.
         served: It has finished a call.
         full: Its inbox takes no more for now.
-        alone: It runs a call that nothing may wait behind.
+        silent: It did not react when last looked at, and gets calls only if nobody else can have them.
         leaving: Somebody else is to have it when it is empty.
         condemned: It gets no further call and is about to end; ``fault`` may say why.
         fault: Why we ended it, if that was its fault.
@@ -54,7 +54,6 @@ class WorkerHandle:
         "_copy",
         "_pid",
         "_worker_side",
-        "alone",
         "boot_error",
         "booted",
         "calls",
@@ -73,6 +72,7 @@ class WorkerHandle:
         "sent",
         "served",
         "side",
+        "silent",
         "unclaimed",
         "unclaimed_since",
     )
@@ -93,7 +93,7 @@ class WorkerHandle:
         self.boot_error = ""
         self.served = False
         self.full = False
-        self.alone = False
+        self.silent = False
         self.leaving = False
         self.condemned = False
         self.fault = ""
@@ -137,7 +137,7 @@ class WorkerHandle:
     @property
     def accepting(self) -> bool:
         """Whether calls may be sent to it at all."""
-        return not (self.condemned or self.alone or self.leaving or self.full)
+        return not (self.condemned or self.leaving or self.full)
 
     def worker_fds(self) -> tuple[int, int, int]:
         """The descriptors that become the worker's own: inbox, side channel, page."""

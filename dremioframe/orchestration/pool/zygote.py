@@ -68,19 +68,24 @@ def main(boot: BootMessage) -> NoReturn:
     control = channel.adopt(CONTROL_FD)
     kinship.adopt_orphans()
     try:
-        preload(boot["preload"], (COORDINATOR_FD, CONTROL_FD))
+        preload(
+            boot["preload"],
+            (COORDINATOR_FD, CONTROL_FD),
+            boot["start_limit_s"],
+            lambda story: _refuse_to_boot(control, story),
+        )
         newborn = birth.prepare(boot["runner"], boot["initializer"], boot["spill_dir"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
-        _refuse_to_boot(control, error)
+        _refuse_to_boot(control, story(error))
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     birth.reset_signals()
     gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
     _Zygote(control, newborn).serve()
 
 
-def _refuse_to_boot(control: Channel, error: BaseException) -> NoReturn:
+def _refuse_to_boot(control: Channel, why: bytes) -> NoReturn:
     try:
-        control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=story(error)))
+        control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=why))
     except Closed:
         pass  # nobody is left to be told
     os.killpg(0, signal.SIGKILL)  # with whatever the preloaded modules have started

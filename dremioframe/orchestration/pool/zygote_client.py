@@ -17,7 +17,7 @@ import sys
 from typing import NamedTuple
 
 from ..errors import WorkerStartError
-from . import channel, frames, interpreter, termination
+from . import boot, channel, frames, interpreter, termination
 from .boot import BOOT_CODE, BOOT_FD, CONTROL_FD, COORDINATOR_FD
 from .frames import Kind
 
@@ -88,6 +88,7 @@ class ZygoteClient:
             "preload": list(preload),
             "initializer": initializer,
             "spill_dir": spill_dir,
+            "start_limit_s": boot.START_LIMIT_S,
             "descriptor_limit": descriptor_limit,
         }
         ours, theirs = channel.pair()
