@@ -8,7 +8,8 @@ errors come out as they were raised, and Ctrl-C is never retried.
 from __future__ import annotations
 
 from .context import Context
-from .errors import RetryTask, TaskTimeoutError
+from .errors import TaskTimeoutError
+from .payload.guard import must_pass
 from .user_code import Ended, Job, judge, run_user_code
 
 TYPE_CHECKING = False
@@ -33,18 +34,26 @@ def run_alone(task: Task, values: Mapping[str, object]) -> Any:
         ended = _attempt(task, job, values, attempt)
         if ended.error is None:
             return ended.value
-        if attempt > task.retries or not ended.retryable or isinstance(ended.error, KeyboardInterrupt):
+        if attempt > task.retries or not ended.retryable or issubclass(type(ended.error), KeyboardInterrupt):
             break
-        delay_s = _delay_s(task, attempt, ended.error)
+        delay_s = _delay_s(task, attempt, ended.retry_delay_s)
         del ended  # its frames may hold much, and another attempt follows
         sleep(delay_s)
         attempt += 1
     if ended.note:
-        ended.error.add_note(ended.note)
+        _add_note(ended.error, ended.note)
     try:
         raise ended.error
     finally:
         del ended  # or the error would hold itself, through this frame
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    try:
+        error.add_note(note)
+    except BaseException as own:  # a class that takes no notes: its instance is to come out all the same
+        if must_pass(own):
+            raise
 
 
 def _attempt(task: Task, job: Job, values: Mapping[str, object], attempt: int) -> Ended:
@@ -66,12 +75,12 @@ def _attempt(task: Task, job: Job, values: Mapping[str, object], attempt: int) -
     return judge(late, task.retry_on)
 
 
-def _delay_s(task: Task, attempt: int, error: BaseException) -> float:
+def _delay_s(task: Task, attempt: int, asked_for_s: float | None) -> float:
     from random import random
 
     from .dag.retry_policy import RetryPolicy, clamp_delay_s
 
-    if isinstance(error, RetryTask) and error.delay is not None:
-        return clamp_delay_s(error.delay)
+    if asked_for_s is not None:
+        return clamp_delay_s(asked_for_s)
     policy = RetryPolicy(task.retries, task.retry_delay, task.retry_backoff, task.retry_max_delay, task.retry_jitter)
     return policy.delay_s_before(attempt, random())

@@ -283,7 +283,9 @@ class RetryTask(Exception):
     """Raise it in task code to ask for another attempt. It counts as an attempt; none left means FAILED.
 
     Args:
-        delay: Seconds to wait before the next attempt; None means the task's own backoff.
+        delay: Seconds to wait before the next attempt; None means the task's own backoff. So does an attribute
+            ``delay`` that was changed after construction to what would have been refused here: the attempt still asks
+            for another one, and a note on its error says that its delay was not used.
         reason: Said in the log.
 
     Raises:
@@ -291,23 +293,35 @@ class RetryTask(Exception):
     """
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
-        if delay is not None and not _is_duration(delay):
-            raise ValueError(
-                f"RetryTask(delay) must be a finite number of seconds, 0 or more, or None, not {delay!r}; "
-                "the reason is the second argument"
-            )
+        self.delay = checked_delay(delay)
         super().__init__(delay, reason)
-        self.delay = None if delay is None else float(delay)
         self.reason = reason
 
     def __str__(self) -> str:
         return self.reason or "asks for another attempt"
 
 
-def _is_duration(value: object) -> bool:
-    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
-        return False
-    return 0.0 <= float(value) < float("inf")
+def checked_delay(delay: Any) -> float | None:
+    """The delay of a :class:`RetryTask` in seconds; None stands for the task's own.
+
+    Raises:
+        ValueError: It is no finite number of seconds, 0 or more.
+    """
+    if delay is None:
+        return None
+    if isinstance(delay, bool | str) or not hasattr(delay, "__float__"):
+        seconds = -1.0
+    else:
+        try:
+            seconds = float(delay)
+        except OverflowError:  # an int beyond all floats, of which not even the digits can always be told
+            raise ValueError("RetryTask(delay) must be a finite number of seconds; this is too large for one") from None
+    if not 0.0 <= seconds < float("inf"):
+        raise ValueError(
+            f"RetryTask(delay) must be a finite number of seconds, 0 or more, or None, not {delay!r}; "
+            "the reason is the second argument"
+        )
+    return seconds
 
 
 class TaskCancelled(BaseException):

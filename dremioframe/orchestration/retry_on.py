@@ -19,6 +19,13 @@ def wants_retry(retry_on: RetryOn, error: BaseException) -> tuple[bool, str]:
         (True, '')
     """
     try:
-        return (isinstance(error, retry_on) if isinstance(retry_on, type | tuple) else bool(retry_on(error))), ""
-    except BaseException as own:  # noqa: BLE001 - it runs where user code ran, and may do what user code may do
-        return False, f"not retried: retry_on itself raised {type(own).__name__}: {own}"
+        if isinstance(retry_on, type | tuple):
+            return issubclass(type(error), retry_on), ""  # as `except` does: not by a __class__ of the user's
+        return bool(retry_on(error)), ""
+    except BaseException as own:  # it runs where user code ran, and may do what user code may do
+        from .payload.diagnosis import describe
+        from .payload.guard import must_pass
+
+        if must_pass(own):
+            raise
+        return False, f"not retried: retry_on itself raised {describe(own)}"

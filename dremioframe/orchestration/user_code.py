@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .context import running_task
-from .errors import FailTask, NestedRunError, PayloadError, RetryTask, SkipTask, TaskCancelled
+from .errors import FailTask, NestedRunError, PayloadError, RetryTask, SkipTask, TaskCancelled, checked_delay
 from .interfaces import OutcomeStatus
 from .retry_on import wants_retry
 from .signature import TaskLike
@@ -66,7 +66,7 @@ def run_user_code(
     token = running_task.set(task_name)
     try:
         value = job.action(*args, **kwargs) if context is None else job.action(*args, context=context, **kwargs)
-        if isinstance(value, TaskLike):
+        if issubclass(type(value), TaskLike):  # isinstance would run a __class__ of the value's own
             raise NestedRunError(
                 f"task {task_name!r} returned the Task {value.name!r}; to use another task's code inside a task, "
                 f"call its plain function: {value.name}.fn(...)",
@@ -81,13 +81,28 @@ def run_user_code(
 
 def judge(error: BaseException, retry_on: RetryOn) -> Ended:
     """What an exception out of task code means."""
-    if isinstance(error, SkipTask):
+    kind = type(error)  # as `except` sees it: a __class__ of the user's is not asked
+    if issubclass(kind, SkipTask):
         return Ended(OutcomeStatus.SKIPPED, error=error)
-    if isinstance(error, RetryTask):
-        return Ended(OutcomeStatus.RETRY, error=error, retryable=True, retry_delay_s=error.delay)
-    if isinstance(error, TaskCancelled):
+    if issubclass(kind, RetryTask):
+        delay_s, note = _delay_asked_for(error)
+        return Ended(OutcomeStatus.RETRY, error=error, retryable=True, retry_delay_s=delay_s, note=note)
+    if issubclass(kind, TaskCancelled):
         return Ended(OutcomeStatus.CANCELLED, error=error)
-    if isinstance(error, FailTask | PayloadError | NestedRunError):
+    if issubclass(kind, FailTask | PayloadError | NestedRunError):
         return Ended(OutcomeStatus.FAILED, error=error)
     retryable, note = wants_retry(retry_on, error)
     return Ended(OutcomeStatus.FAILED, error=error, retryable=retryable, note=note)
+
+
+def _delay_asked_for(error: Any) -> tuple[float | None, str]:
+    """The delay of a ``RetryTask``, and a note if what its ``delay`` has become is none: the task's own holds then."""
+    try:
+        return checked_delay(error.delay), ""
+    except BaseException as own:
+        from .payload.diagnosis import describe
+        from .payload.guard import must_pass
+
+        if must_pass(own):
+            raise
+        return None, f"the task's own delay is used, for that of its RetryTask is none: {describe(own)}"

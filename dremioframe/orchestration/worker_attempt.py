@@ -14,9 +14,10 @@ import sys
 
 from . import calls
 from .context import Context
-from .errors import NestedRunError, OrchestrationError, PayloadError, TaskCancelled
+from .errors import NestedRunError, OrchestrationError, PayloadError
 from .interfaces import OutcomeStatus
-from .payload import codec, references
+from .payload import codec, guard, references
+from .payload.diagnosis import describe
 from .payload.failure import Failure
 from .pool.ports import RequestFailed
 from .user_code import Job, run_user_code
@@ -52,7 +53,9 @@ class AttemptRunner:
         self._jobs: dict[bytes, Job] = {}
         self._run = b""
         self._facts: RunFacts
+        self._recursion_limit = sys.getrecursionlimit()
         references.connect(lambda token: bytes(ports.request(calls.Request.TOKEN + token)))
+        guard.connect(lambda: ports.stopping)
 
     def __call__(self, call: Call) -> tuple[int, Sequence[Any]]:
         """Run one call; returns the outcome's status and the parts of its body."""
@@ -63,6 +66,10 @@ class AttemptRunner:
             return _pack_failure(OutcomeStatus.FAILED, Failure.payload(error.stage, error.path, error.args[0]))
         except NestedRunError as error:  # from a module that runs a pipeline when it is imported
             return _pack_failure(OutcomeStatus.FAILED, Failure.capture(error))
+        except BaseException as error:
+            if guard.must_pass(error):
+                raise
+            return self._pack_surprise(error, "args_unpickle", "args")
 
     def _attempt(self, head: CallHead, call_id: int, parts: Any) -> tuple[int, Sequence[Any]]:
         ports = self._ports
@@ -84,19 +91,24 @@ class AttemptRunner:
         ports.on_stop = job.on_kill
         ports.phase(Phase.RUNNING)
         ended = run_user_code(job, name, args, kwargs, context)
-        ports.on_stop = None
-        ports.phase(Phase.PACKING)
-        if ended.error is not None:
-            failure = Failure.capture(ended.error, note=ended.note)
-            return _pack_failure(ended.status, failure, ended.retryable, ended.retry_delay_s)
-        return self._pack_result(ended.value)
+        try:
+            ports.on_stop = None
+            ports.phase(Phase.PACKING)
+            if ended.error is not None:
+                failure = Failure.capture(ended.error, note=ended.note)
+                return _pack_failure(ended.status, failure, ended.retryable, ended.retry_delay_s)
+            return self._pack_result(ended.value)
+        except BaseException as error:
+            if guard.must_pass(error):
+                raise
+            return self._pack_surprise(error, "result_pickle", "result")
 
     def _fetch(self, request: bytes, call_id: int, stage: str, path: str) -> Any:
         """Ask on behalf of the running call; a refusal fails its attempt, not the worker."""
         try:
             return self._ports.request(request, call_id)
         except (RequestFailed, OSError) as error:
-            raise PayloadError(f"it could not be fetched: {_reason(error)}", stage=stage, path=path) from error
+            raise PayloadError(f"it could not be fetched: {describe(error)}", stage=stage, path=path) from error
 
     def _enter_run(self, run: bytes, call_id: int) -> None:
         """Become a worker of another run: its paths, directory and environment."""
@@ -112,10 +124,12 @@ class AttemptRunner:
         blob = self._fetch(calls.Request.CODE + digest, call_id, "code_unpickle", "action")
         try:
             job = Job._make(references.load_code(blob))
-        except (TaskCancelled, NestedRunError):
+        except NestedRunError:
             raise
         except BaseException as error:
-            raise PayloadError(_reason(error), stage="code_unpickle", path="action") from error
+            if guard.must_pass(error):
+                raise
+            raise PayloadError(describe(error), stage="code_unpickle", path="action") from error
         if len(self._jobs) >= _JOBS_KEPT:
             del self._jobs[next(iter(self._jobs))]
         self._jobs[digest] = job
@@ -138,6 +152,14 @@ class AttemptRunner:
             return _pack_failure(
                 OutcomeStatus.FAILED, Failure.payload("result_pickle", f"result{error.path}", error.reason)
             )
+
+    def _pack_surprise(self, error: BaseException, stage: str, path: str) -> tuple[int, Sequence[Any]]:
+        """What ended an attempt before or after the user's code and was not foreseen: no reason to lose the worker.
+
+        The first suspect is a task that has left no stack to work on; the pool puts that back only after the outcome.
+        """
+        sys.setrecursionlimit(max(self._recursion_limit, sys.getrecursionlimit()))
+        return _pack_failure(OutcomeStatus.FAILED, Failure.payload(stage, path, describe(error)))
 
 
 class _FetchingSource:
@@ -200,7 +222,7 @@ class _FetchingSource:
                     attempt=self._attempt,
                 ) from error
             raise PayloadError(
-                f"it could not be fetched: {_reason(error)}", stage="context_unpickle", path=path
+                f"it could not be fetched: {describe(error)}", stage="context_unpickle", path=path
             ) from error
 
 
@@ -215,13 +237,10 @@ def _decode(data: Any, stage: str, private: bool, path: str = "") -> Any:
     try:
         return codec.decode(data, private=private)
     except codec.DecodeError as error:
-        if isinstance(error.__cause__, NestedRunError):
-            raise error.__cause__ from None
-        raise PayloadError(_reason(error.__cause__ or error), stage=stage, path=path) from error
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+        cause = error.__cause__
+        if cause is not None and issubclass(type(cause), NestedRunError):
+            raise cause from None
+        raise PayloadError(describe(error if cause is None else cause), stage=stage, path=path) from error
 
 
 def _enter_directory(path: str | None) -> None:
@@ -243,7 +262,7 @@ def _settle_in(facts: RunFacts) -> None:
         _set_environment(facts.environ)
     except (OSError, ValueError) as error:
         raise PayloadError(
-            f"the worker cannot take over the run's directory and environment: {_reason(error)}",
+            f"the worker cannot take over the run's directory and environment: {describe(error)}",
             stage="code_unpickle",
             path="run",
         ) from error

@@ -19,7 +19,7 @@ def pipeline_of(*tasks):
 @pytest.mark.parametrize("executor", ["inline", "thread", "process"])
 def test_a_predicate_may_do_anything(executor):
     class Odd(type):
-        def __instancecheck__(cls, instance):
+        def __subclasscheck__(cls, kind):
             raise SystemExit
 
     class Hostile(Exception, metaclass=Odd):

@@ -10,7 +10,9 @@ import time
 from queue import Empty, SimpleQueue
 
 from ..attempt import LocalOutcome
+from ..errors import RunCancelledError
 from ..interfaces import OutcomeStatus, Turn
+from ..payload.failure import Failure
 from .local import run_here, timed_out
 
 TYPE_CHECKING = False
@@ -88,6 +90,12 @@ class InlineSession:
         self._in_user_code = True
         try:
             outcome = run_here(self._plan, self._inputs, task, attempt)
+        except KeyboardInterrupt:  # Ctrl-C while it was made out how the attempt had ended
+            if not self._interrupted:
+                raise
+            name = self._plan.tasks[task].name
+            error = RunCancelledError(f"task {name!r}, attempt {attempt}: ended because the run was stopped")
+            return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(error))
         finally:
             self._in_user_code = False
         if self._interrupted:

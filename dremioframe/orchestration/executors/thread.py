@@ -20,6 +20,7 @@ from ..attempt import LocalOutcome
 from ..errors import OrchestrationError, RunCancelledError
 from ..interfaces import OutcomeStatus, Turn
 from ..machine.protocol import StopReason
+from ..payload.diagnosis import describe
 from ..payload.failure import Failure
 from .local import run_here, timed_out
 
@@ -169,7 +170,7 @@ class ThreadSession:
         try:
             return run_here(self._plan, self._inputs, running.task, running.attempt)
         except BaseException as error:  # noqa: BLE001 - a bug of ours: without an outcome the run would wait for ever
-            own = OrchestrationError(f"internal error around task code: {type(error).__name__}: {error}")
+            own = OrchestrationError(f"internal error around task code: {describe(error)}")
             return LocalOutcome(OutcomeStatus.FAILED, failure=Failure.own(own))
 
     def _abandon(self, running: _Running, outcome: Outcome) -> None:

@@ -10,6 +10,7 @@
     tokens        which class or function of one process is which of another
     importable    what another process would import from the same file
     reducers, diagnosis, traceback_text
+    guard         what comes out of an object that was only looked at
 
 What lives here: pickling, and memory to put the pickles in. What may not: processes, channels, tasks.
 """

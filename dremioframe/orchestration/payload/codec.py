@@ -27,6 +27,7 @@ from zlib import crc32
 
 from . import references
 from .diagnosis import DecodeError, EncodeError, describe, path_to
+from .guard import must_pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,15 +91,16 @@ def encode(value: object, pins: Pins | None = None) -> Payload:
         >>> decode(encode({"rows": [1, 2]}).to_bytes(), private=False)
         {'rows': [1, 2]}
     """
-    if type(value) in _ATOMS:
-        return _assemble(dumps(value, 5), ())
-    direction = references.outward(pins)
     try:
-        return _encode_plainly(value, direction, pins)
+        if type(value) in _ATOMS:  # in here: a metaclass may have a __hash__ that raises
+            return _assemble(dumps(value, 5), ())
+        return _encode_plainly(value, references.outward(pins), pins)
     except MemoryError as error:
         raise EncodeError("", describe(error)) from error
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever a plain pickler cannot do, the other one tries
-        return _encode_by_value(value, direction, pins)
+    except BaseException as error:  # whatever a plain pickler cannot do, the other one tries
+        if must_pass(error):
+            raise
+    return _encode_by_value(value, references.outward(pins), pins)
 
 
 def decode(data: BytesLike, *, private: bool) -> Any:
@@ -122,7 +124,9 @@ def decode(data: BytesLike, *, private: bool) -> Any:
         return loads(stream, buffers=buffers if private and not view.readonly else map(bytearray, buffers))
     except DecodeError:
         raise
-    except (Exception, SystemExit) as error:  # the user's code may raise anything here
+    except BaseException as error:  # the user's code may raise anything here
+        if must_pass(error):
+            raise
         raise DecodeError(describe(error)) from error
 
 
@@ -149,7 +153,9 @@ def _encode_by_value(value: object, direction: Direction, pins: Pins | None) -> 
     pickler = ByValuePickler(file, direction, pins, partial(_stays_in_stream, buffers))
     try:
         pickler.dump(value)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if must_pass(error):
+            raise
         raise EncodeError(path_to(value, pickler.trail), describe(error)) from error
     return _assemble(file.getvalue(), buffers)
 

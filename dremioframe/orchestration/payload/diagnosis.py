@@ -14,6 +14,8 @@ from collections import deque
 from functools import partial
 from types import FunctionType, MethodType
 
+from .guard import class_name, must_pass
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +29,8 @@ _SEARCH_LIMIT = 500_000
 _REASON_LIMIT = 2_000
 TEXT_LIMIT = 64 * 1024
 _KEY_LIMIT = 80
-_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, type, type(len)})
+#: By id: a metaclass may have a ``__hash__`` that raises.
+_ATOMS = frozenset(map(id, (type(None), bool, int, float, complex, str, bytes, bytearray, type, type(len))))
 
 
 class EncodeError(Exception):
@@ -61,7 +64,7 @@ class DecodeError(Exception):
 
 def describe(error: BaseException) -> str:
     """``"TypeError: cannot pickle '_thread.lock' object"``, whatever the error's own ``__str__`` does."""
-    name = type(error).__qualname__
+    name = class_name(type(error))
     text = guarded_text(error)
     return f"{name}: {text[:_REASON_LIMIT]}" if text else name
 
@@ -75,11 +78,13 @@ def cut(text: str) -> str:
 
 
 def guarded_text(value: object, show: Callable[[Any], str] = str) -> str:
-    """``str(value)``, or words that say why there is none."""
+    """``str(value)``, or words that say why there is none; text and nothing that only descends from it."""
     try:
-        return show(value)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the object's own code, no reason to fail a second time
-        return f"<{type(value).__qualname__} object, whose text cannot be had: {type(error).__name__}>"
+        return str.__str__(show(value))
+    except BaseException as error:
+        if must_pass(error):
+            raise
+        return f"<{class_name(type(value))} object, whose text cannot be had: {class_name(type(error))}>"
 
 
 def path_to(root: object, trail: Sequence[object]) -> str:
@@ -88,7 +93,19 @@ def path_to(root: object, trail: Sequence[object]) -> str:
     Args:
         root: The value that could not be encoded.
         trail: Every object the pickler was asked to reduce, in order. Must keep them alive: they are told apart by id.
+
+    Returns:
+        The path; empty for ``root`` itself, and where the search ran into code of the user's that raises.
     """
+    try:
+        return _search(root, trail)
+    except BaseException as error:
+        if must_pass(error):
+            raise
+        return ""
+
+
+def _search(root: object, trail: Sequence[object]) -> str:
     wanted = {id(item): position for position, item in enumerate(trail)}
     best, best_position = None, -1
     nodes: list[_Node] = []
@@ -114,7 +131,7 @@ def _walk(root: object, nodes: list[_Node]) -> Iterator[_Node]:
         node = nodes[index]
         yield node
         for child, step in _children(node[0]):
-            if type(child) not in _ATOMS and id(child) not in seen:
+            if id(type(child)) not in _ATOMS and id(child) not in seen:
                 seen.add(id(child))
                 nodes.append((child, index, step))
         index += 1
@@ -165,8 +182,9 @@ def _children(parent: object) -> Iterator[Found]:
         elif type(parent).__module__ == "numpy" and type(parent).__name__ == "ndarray":
             yield from [(value, (_item, index)) for index, value in enumerate(parent.tolist())]  # type: ignore[attr-defined]
         yield from _attributes(parent)
-    except Exception:  # noqa: BLE001 - a __getattr__ or __iter__ of the user's; a shorter path is the only loss
-        return
+    except BaseException as error:  # a __getattr__ or __iter__ of the user's; a shorter path is the only loss
+        if must_pass(error):
+            raise
 
 
 def _children_of_function(function: FunctionType) -> Iterator[Found]:

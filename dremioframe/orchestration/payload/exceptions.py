@@ -14,6 +14,16 @@ from typing import NamedTuple
 from ..errors import RemoteError
 from . import codec, references
 from .diagnosis import DecodeError, EncodeError, cut, describe, guarded_text
+from .guard import (
+    cause_of,
+    context_of,
+    hides_context,
+    is_exception,
+    must_pass,
+    set_cause,
+    set_context,
+    set_hides_context,
+)
 from .traceback_text import type_name
 
 TYPE_CHECKING = False
@@ -60,15 +70,13 @@ def from_bytes(data: bytes) -> BaseException:
         DecodeError: The classes of the exceptions cannot be found or made here.
     """
     links = [_Link._make(link) for link in _decode(data)]
-    for link in links:
-        _set(link.error, "__cause__", None if link.cause is None else links[link.cause].error)
-        _set(link.error, "__context__", None if link.context is None else links[link.context].error)
-        _set(link.error, "__suppress_context__", link.hides_context)
+    if not all(is_exception(link.error) for link in links):
+        raise DecodeError("what comes back is no exception")
+    for link in links:  # not by name: a frozen dataclass refuses that, and others have properties of these names
+        set_cause(link.error, None if link.cause is None else links[link.cause].error)
+        set_context(link.error, None if link.context is None else links[link.context].error)
+        set_hides_context(link.error, link.hides_context)
     return links[0].error
-
-
-def _set(error: BaseException, name: str, value: object) -> None:
-    object.__setattr__(error, name, value)  # a frozen dataclass refuses its own way
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -77,7 +85,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     seen = {id(error)}
     for member in waiting:
         yield member
-        for other in (member.__cause__, member.__context__):
+        for other in (cause_of(member), context_of(member)):
             if other is not None and id(other) not in seen and len(seen) < _CHAIN_LIMIT:
                 seen.add(id(other))
                 waiting.append(other)
@@ -101,7 +109,9 @@ def _decode(data: bytes) -> Any:
         return links
     try:
         return references.load_code(links)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if must_pass(error):
+            raise
         raise DecodeError(describe(error)) from error
 
 
@@ -111,7 +121,7 @@ def _packed(
     """The chain as bytes, each member in its form, or None if that does not survive."""
     position = {id(member): index for index, member in enumerate(chain)}
     links = [
-        (form, position.get(id(one.__cause__)), position.get(id(one.__context__)), one.__suppress_context__)
+        (form, position.get(id(cause_of(one))), position.get(id(context_of(one))), hides_context(one))
         for one, form in zip(chain, forms, strict=True)
     ]
     try:

@@ -18,6 +18,7 @@ from struct import error as StructError  # noqa: N812 - it is a class
 from ..errors import NestedRunError, OrchestrationError, PayloadError, RemoteError, TaskError
 from . import exceptions, portable
 from .diagnosis import DecodeError, cut, guarded_text
+from .guard import must_pass, traceback_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _KINDS = ("error", "payload", "own")
 _HEAD = Struct("<B7Q")
+_PLAIN = (str, int, type(None))
+#: Not their subclasses: what a class of the user's does is the user's.
+_DELIVERED_BARE: tuple[type[BaseException], ...] = (PayloadError, NestedRunError)
 
 _WHAT_FAILED = {
     "code_pickle": "its code cannot be sent to a worker",
@@ -90,10 +94,10 @@ class Failure:
     @classmethod
     def local(cls, error: BaseException, *, note: str = "") -> Failure:
         """A failure that stays in this process: it keeps the exception itself."""
-        if isinstance(error, PayloadError) and error.task is None:
+        bare = type(error) in _DELIVERED_BARE and _is_sound(error)
+        if bare and type(error) is PayloadError and error.task is None:
             return cls.payload(error.stage, error.path, guarded_text(error), note=note)
-        kind = "own" if isinstance(error, PayloadError | NestedRunError) else "error"
-        return cls(kind, *_in_words(error), note=note, error=error)
+        return cls("own" if bare else "error", *_in_words(error), note=note, error=error)
 
     @classmethod
     def capture(cls, error: BaseException, *, note: str = "") -> Failure:
@@ -128,7 +132,7 @@ class Failure:
         if self._error is not None:
             from traceback import clear_frames
 
-            clear_frames(self._error.__traceback__)
+            clear_frames(traceback_of(self._error))
 
     def to_error(self, task: str, attempt: int | None) -> OrchestrationError:
         """The exception to report, naming task and attempt. Each call of a failure that travelled gives a fresh one."""
@@ -179,7 +183,14 @@ class Failure:
     # --- travelling ---------------------------------------------------------------------------------------------------
 
     def _pickle(self) -> bytes:
-        return self._pickled if self._error is None else exceptions.to_bytes(self._error)
+        if self._error is None:
+            return self._pickled
+        try:
+            return exceptions.to_bytes(self._error)
+        except BaseException as own:  # code of its own, run in a way that nobody has thought of: a stand-in will do
+            if must_pass(own):
+                raise
+            return b""
 
     def to_bytes(self) -> bytes:
         """The failure as bytes; no pickle but the exception's own."""
@@ -225,6 +236,15 @@ def _cut_up(view: memoryview, lengths: list[int]) -> Iterator[memoryview]:
     for length in lengths:
         yield view[position : position + length]
         position += length
+
+
+def _is_sound(error: BaseException) -> bool:
+    """Whether an error of the engine still is as the engine makes it, for user code may have changed it."""
+    fields = vars(error)
+    if type(fields) is not dict or type(notes := fields.get("__notes__", [])) is not list:
+        return False
+    values = [value for name, value in fields.items() if name != "__notes__"]
+    return all(type(each) in _PLAIN for each in (*error.args, *notes, *values))
 
 
 def _in_words(error: BaseException) -> tuple[str, str, str]:

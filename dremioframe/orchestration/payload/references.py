@@ -28,6 +28,7 @@ from types import FunctionType
 
 from . import importable, reducers, tokens
 from .diagnosis import EncodeError, describe, path_to
+from .guard import must_pass
 
 try:
     from _blake2 import blake2b  # what hashlib would give, without its search for OpenSSL: 3 ms of import
@@ -88,8 +89,10 @@ def pack_code(obj: object, pins: Pins | None = None) -> bytes:
     """
     try:
         return _pack_by_name(obj)
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever a plain pickler cannot do, the other one tries
-        return _pack_by_value(obj, pins)
+    except BaseException as error:  # whatever a plain pickler cannot do, the other one tries
+        if must_pass(error):
+            raise
+    return _pack_by_value(obj, pins)
 
 
 def load_code(blob: Any) -> Any:
@@ -199,6 +202,8 @@ def _pack_by_value(obj: object, pins: Pins | None) -> bytes:
     pickler = ByValuePickler(file, CODE, pins)
     try:
         pickler.dump(obj)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if must_pass(error):
+            raise
         raise EncodeError(path_to(obj, pickler.trail), describe(error)) from error
     return file.getvalue()

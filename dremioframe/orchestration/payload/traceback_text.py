@@ -6,6 +6,7 @@ What lives here: the look of a traceback. What may not: where the text goes.
 from __future__ import annotations
 
 from .diagnosis import cut, guarded_text
+from .guard import class_name, module_name, must_pass, traceback_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,20 +17,37 @@ _ENGINE = __name__.rpartition(".payload")[0]
 
 def format_error(error: BaseException) -> str:
     """The traceback, with causes and notes, from the user's code on: at most 64 KiB, cycles and all."""
+    for write in (_in_full, _frames_only):
+        try:
+            return write(error)
+        except BaseException as own:  # code of the exception's class or metaclass, or of its causes
+            if must_pass(own):
+                raise
+    return _last_line(error)
+
+
+def _in_full(error: BaseException) -> str:
     from traceback import TracebackException
 
-    frames = _from_user_code(error.__traceback__)
-    try:
-        formatted = TracebackException(type(error), error, frames, compact=True)
-        return cut("".join(map(cut, formatted.format())))
-    except (Exception, SystemExit):  # noqa: BLE001 - code of the exception's class or metaclass; its name is left
-        return f"{type_name(type(error))}: {cut(guarded_text(error))}\n"
+    formatted = TracebackException(type(error), error, _from_user_code(traceback_of(error)), compact=True)
+    return cut("".join(map(cut, formatted.format())))
+
+
+def _frames_only(error: BaseException) -> str:
+    from traceback import format_tb
+
+    frames = "".join(format_tb(_from_user_code(traceback_of(error))))
+    return cut(f"Traceback (most recent call last):\n{frames}{_last_line(error)}")
+
+
+def _last_line(error: BaseException) -> str:
+    return f"{type_name(type(error))}: {cut(guarded_text(error))}\n"
 
 
 def type_name(kind: type) -> str:
     """The qualified name of a class, as tracebacks write it."""
-    module = guarded_text(kind.__module__)
-    return kind.__qualname__ if module in {"builtins", "__main__"} else f"{module}.{kind.__qualname__}"
+    module, name = module_name(kind), class_name(kind)
+    return name if module in {"", "builtins", "__main__"} else f"{module}.{name}"
 
 
 def _from_user_code(frames: TracebackType | None) -> TracebackType | None:
@@ -40,4 +58,4 @@ def _from_user_code(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _is_engine(module: object) -> bool:
-    return isinstance(module, str) and (module == _ENGINE or module.startswith(_ENGINE + "."))
+    return type(module) is str and (module == _ENGINE or module.startswith(_ENGINE + "."))

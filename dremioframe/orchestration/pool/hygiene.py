@@ -23,6 +23,8 @@ import sys
 # The public twins wrap every answer in an enum: 35 us for the handlers of all signals instead of 1.5.
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 
+from ..payload.guard import class_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TextIO
@@ -32,6 +34,7 @@ _REAL, _VIRTUAL, _PROF = int(signal.ITIMER_REAL), int(signal.ITIMER_VIRTUAL), in
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _chdir, _getcwd, _umask, _dup2 = os.chdir, os.getcwd, os.umask, os.dup2
+_open = open
 _set_timer, _set_handler = signal.setitimer, signal.signal
 _SIG_SETMASK = int(signal.SIG_SETMASK)
 _get_recursion_limit, _set_recursion_limit = sys.getrecursionlimit, sys.setrecursionlimit
@@ -148,19 +151,23 @@ class Hygiene:
 class _Stream:
     """A standard stream: the Python object, and the file behind its descriptor.
 
+    A stream may be an object of the task's or the initializer's, which may raise anything when it is asked. Nothing of
+    that is a stop: between calls SIGTERM ends the process instead of raising.
+
     Attributes:
         stream: What ``sys.<name>`` is to be.
         fd: 1 or 2.
         saved: A copy of what that was.
     """
 
-    __slots__ = ("_name", "fd", "saved", "stream")
+    __slots__ = ("_look", "_name", "fd", "saved", "stream")
 
     def __init__(self, name: str, fd: int) -> None:
         self._name = name
         self.fd = fd
         self.saved = os.dup(fd)
         self.stream: TextIO | None = getattr(sys, name)
+        self._look = _look_of(self.stream)
 
     def flush(self) -> None:
         """Flush ours, and the task's own if it has put one in place."""
@@ -169,38 +176,66 @@ class _Stream:
             if stream is not None and not stream.closed:
                 stream.flush()
             other: Any = getattr(sys, self._name)
-            if other is not stream:
+            if other is not stream and other is not None:
                 other.flush()
-        except Exception as error:  # noqa: BLE001 - a task's own stream object, or a terminal that is gone
-            _report_unflushed(self.saved, self._name, error)
+        except BaseException:  # noqa: BLE001 - a task's own stream object, or a terminal that is gone
+            self._flush_each()
+
+    def _flush_each(self) -> None:
+        """One of them fails: it must not take the other with it."""
+        for stream in (self.stream, getattr(sys, self._name, None)):
+            try:
+                if stream is not None and not _is_closed(stream):
+                    stream.flush()
+            except BaseException as error:  # noqa: BLE001 - see above
+                _report_unflushed(self.saved, self._name, error)
 
     def is_changed(self) -> bool:
         """Whether the object is another, none, or closed."""
         stream = getattr(sys, self._name, None)
-        return stream is not self.stream or (stream is not None and stream.closed)
+        if stream is not self.stream:
+            return True
+        try:
+            return stream is not None and stream.closed is not False  # no bool(): an object may have a hostile one
+        except BaseException:  # noqa: BLE001 - an initializer's own object
+            return _is_closed(stream)
 
     def restore(self) -> None:
         """Put the object back; a closed one is replaced by a new one like it."""
         stream = self.stream
-        if stream is not None and stream.closed:
-            stream = self.stream = self._reopen(stream)
+        if stream is not None and _is_closed(stream):
+            stream = self.stream = self._reopen()
         setattr(sys, self._name, stream)
 
-    def _reopen(self, closed: TextIO) -> TextIO:
-        return open(
-            self.fd,
-            "w",
-            encoding=closed.encoding,
-            errors=closed.errors,
-            buffering=1 if closed.line_buffering else -1,
-            closefd=False,
-        )
+    def _reopen(self) -> TextIO:
+        encoding, errors, by_line = self._look
+        buffering = 1 if by_line else -1
+        return _open(self.fd, "w", encoding=encoding, errors=errors, buffering=buffering, closefd=False)
 
 
-def _report_unflushed(fd: int, name: str, error: Exception) -> None:
+def _look_of(stream: Any) -> tuple[str | None, str | None, bool]:
+    """Encoding, error handler and line buffering, noted in time: a detached stream cannot tell any more."""
+    try:
+        encoding, errors, by_line = stream.encoding, stream.errors, bool(stream.line_buffering)
+    except BaseException:  # noqa: BLE001 - no text file of Python's own
+        return None, None, False
+    return (encoding if type(encoding) is str else None), (errors if type(errors) is str else None), by_line
+
+
+def _is_closed(stream: Any) -> bool:
+    """Whether nothing can be written any more: closed, detached, or an object that cannot even be asked."""
+    try:
+        return bool(stream.closed)
+    except AttributeError:
+        return False  # it cannot be closed, then
+    except BaseException:  # noqa: BLE001 - a task's or an initializer's own object
+        return True
+
+
+def _report_unflushed(fd: int, name: str, error: BaseException) -> None:
     """Say on the real stream that output was lost, if that works."""
     try:
-        os.write(fd, f"dremioframe worker: cannot flush sys.{name}: {type(error).__name__}\n".encode())
+        os.write(fd, f"dremioframe worker: cannot flush sys.{name}: {class_name(type(error))}\n".encode())
     except OSError:
         return
 
