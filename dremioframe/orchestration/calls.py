@@ -31,7 +31,9 @@ NAME_LIMIT = 1024
 
 _HEAD = struct.Struct("<16s16sIIIIB")
 _ENTRY = struct.Struct("<II")
-_EXTERNAL = 1
+
+#: A flag: the variable parts of the call have to be fetched.
+EXTERNAL = 1
 
 
 class Request:
@@ -72,22 +74,6 @@ class RunFacts(NamedTuple):
     environ: dict[str, str]
 
 
-class CallHead(NamedTuple):
-    """The fixed part of a call body."""
-
-    code: bytes
-    run: bytes
-    task: int
-    attempt: int
-    args_length: int
-    name_length: int
-    flags: int
-
-    @property
-    def parts_are_external(self) -> bool:
-        return bool(self.flags & _EXTERNAL)
-
-
 HEAD_SIZE = _HEAD.size
 
 
@@ -102,16 +88,16 @@ def pack_external_call(
     code: bytes, run: bytes, task: int, attempt: int, args_length: int, name_length: int
 ) -> tuple[bytes, ...]:
     """A call body whose variable parts the worker fetches with ``Request.PARTS``."""
-    return (_HEAD.pack(code, run, task, attempt, args_length, name_length, _EXTERNAL),)
+    return (_HEAD.pack(code, run, task, attempt, args_length, name_length, EXTERNAL),)
 
 
-def read_head(body: memoryview | bytes) -> CallHead:
-    """Read the fixed part.
+def read_head(body: memoryview | bytes) -> tuple[bytes, bytes, int, int, int, int, int]:
+    """Read the fixed part: digests of code and run, task, attempt, lengths of arguments and name, flags.
 
     Raises:
         struct.error: The body is too short to be one.
     """
-    return CallHead._make(_HEAD.unpack_from(body))
+    return _HEAD.unpack_from(body)
 
 
 def pack_inputs(entries: Sequence[tuple[str, bytes]]) -> bytes:

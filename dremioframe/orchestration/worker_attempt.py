@@ -27,22 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from .calls import CallHead, RunFacts
-    from .pool.ports import Call, Ports
+    from .calls import RunFacts
+    from .pool.ports import Ports
+    from .user_code import Ended
 
 #: Code objects kept per worker; beyond it the oldest go and are fetched again when named again.
 _JOBS_KEPT = 256
 
 _NO_ARGUMENTS: tuple[tuple[object, ...], dict[str, object]] = ((), {})
-
-
-class Phase:
-    """What an attempt is doing; shown on the status page. 0 is the pool's: nothing runs."""
-
-    CODE = 1
-    INPUTS = 2
-    RUNNING = 3
-    PACKING = 4
 
 
 class AttemptRunner:
@@ -57,11 +49,10 @@ class AttemptRunner:
         references.connect(lambda token: bytes(ports.request(calls.Request.TOKEN + token)))
         guard.connect(lambda: ports.stopping)
 
-    def __call__(self, call: Call) -> tuple[int, Sequence[Any]]:
+    def __call__(self, call_id: int, body: memoryview) -> tuple[int, Sequence[Any]]:
         """Run one call; returns the outcome's status and the parts of its body."""
-        head = calls.read_head(call.body)
         try:
-            return self._attempt(head, call.id, call.body[calls.HEAD_SIZE :])
+            return self._attempt(call_id, body)
         except PayloadError as error:
             return _pack_failure(OutcomeStatus.FAILED, Failure.payload(error.stage, error.path, error.args[0]))
         except NestedRunError as error:  # from a module that runs a pipeline when it is imported
@@ -71,33 +62,32 @@ class AttemptRunner:
                 raise
             return self._pack_surprise(error, "args_unpickle", "args")
 
-    def _attempt(self, head: CallHead, call_id: int, parts: Any) -> tuple[int, Sequence[Any]]:
-        ports = self._ports
-        if head.run != self._run:
-            self._enter_run(head.run, call_id)
-        if head.parts_are_external:
+    def _attempt(self, call_id: int, body: memoryview) -> tuple[int, Sequence[Any]]:
+        code, run, _, attempt, args_length, name_length, flags = calls.read_head(body)
+        if run != self._run:
+            self._enter_run(run, call_id)
+        is_external = flags & calls.EXTERNAL
+        parts: Any = body[calls.HEAD_SIZE :]
+        if is_external:
             parts = self._fetch(calls.Request.PARTS, call_id, "args_unpickle", "args")
-        inputs_at = head.args_length + head.name_length
-        name = str(parts[head.args_length : inputs_at], "utf-8", "surrogatepass")
-        ports.phase(Phase.CODE)
-        job = self._jobs.get(head.code) or self._load_job(head.code, call_id)
-        ports.phase(Phase.INPUTS)
+        inputs_at = args_length + name_length
+        name = str(parts[args_length:inputs_at], "utf-8", "surrogatepass")
+        job = self._jobs.get(code) or self._load_job(code, call_id)
         args, kwargs = _NO_ARGUMENTS
-        if head.args_length:
-            args, kwargs = _decode(parts[: head.args_length], "args_unpickle", private=head.parts_are_external)
-        context = None
-        if job.takes_context:
-            context = self._context(head, call_id, name, parts[inputs_at:])
-        ports.on_stop = job.on_kill
-        ports.phase(Phase.RUNNING)
+        if args_length:
+            args, kwargs = _decode(parts[:args_length], "args_unpickle", private=bool(is_external))
+        context = self._context(attempt, call_id, name, parts[inputs_at:]) if job.takes_context else None
+        self._ports.on_stop = job.on_kill
         ended = run_user_code(job, name, args, kwargs, context)
+        return self._pack(ended)
+
+    def _pack(self, ended: Ended) -> tuple[int, Sequence[Any]]:
         try:
-            ports.on_stop = None
-            ports.phase(Phase.PACKING)
-            if ended.error is not None:
-                failure = Failure.capture(ended.error, note=ended.note)
-                return _pack_failure(ended.status, failure, ended.retryable, ended.retry_delay_s)
-            return self._pack_result(ended.value)
+            self._ports.on_stop = None
+            if ended.error is None:
+                return self._pack_result(ended.value)
+            failure = Failure.capture(ended.error, note=ended.note)
+            return _pack_failure(ended.status, failure, ended.retryable, ended.retry_delay_s)
         except BaseException as error:
             if guard.must_pass(error):
                 raise
@@ -135,14 +125,14 @@ class AttemptRunner:
         self._jobs[digest] = job
         return job
 
-    def _context(self, head: CallHead, call_id: int, name: str, table: Any) -> Context:
-        source = _FetchingSource(self._ports, call_id, self._facts.run_names, table, name, head.attempt)
+    def _context(self, attempt: int, call_id: int, name: str, table: Any) -> Context:
+        source = _FetchingSource(self._ports, call_id, self._facts.run_names, table, name, attempt)
         return Context(
             source,
             run_id=self._facts.run_id,
             pipeline_name=self._facts.pipeline_name,
             task_name=name,
-            attempt=head.attempt,
+            attempt=attempt,
         )
 
     def _pack_result(self, value: object) -> tuple[int, Sequence[Any]]:

@@ -1,17 +1,17 @@
 """What the workers of these tests run: each call's body is Python source.
 
-The source sees ``ports`` and ``call``; what it leaves in ``status`` and ``out`` (bytes, or a list of parts) is the
-outcome. What it raises is an outcome too (status 1), as with the real runner.
+The source sees ``ports``, ``call_id`` and ``body``; what it leaves in ``status`` and ``out`` (bytes, or a list of parts)
+is the outcome. What it raises is an outcome too (status 1), as with the real runner.
 """
 
 from __future__ import annotations
 
 
 def make_runner(ports):
-    def run(call):
-        names = {"ports": ports, "call": call, "status": 0, "out": b"", "__name__": "user_code"}
+    def run(call_id, body):
+        names = {"ports": ports, "call_id": call_id, "body": body, "status": 0, "out": b"", "__name__": "user_code"}
         try:
-            exec(bytes(call.body), names)
+            exec(bytes(body), names)
         except BaseException as error:
             return 1, (repr(error).encode(),)
         out = names["out"]
@@ -21,7 +21,7 @@ def make_runner(ports):
 
 
 def make_broken_runner(ports):
-    def run(call):
+    def run(call_id, body):
         raise RuntimeError("a bug of the runner")
 
     return run

@@ -44,7 +44,7 @@ def test_parts_are_joined_and_views_of_numbers_counted_in_bytes(client):
 
 @pytest.mark.parametrize("size", [1, 60_000, 199_000])
 def test_bodies_up_to_the_limit(client, size):
-    source = f"out = str(call.size_bytes).encode()#{'x' * size}"
+    source = f"out = str(len(body)).encode()#{'x' * size}"
     assert client.run(source) == str(len(source)).encode()
 
 
@@ -200,7 +200,7 @@ def test_an_interrupted_question_does_not_spoil_the_next(make_pool, connect):
 
 def test_the_question_of_a_thread_whose_call_is_over_is_refused(make_pool, connect):
     client = connect(make_pool(), lambda call_id, body: b"")
-    first = client.submit("out = str(call.id).encode()")
+    first = client.submit("out = str(call_id).encode()")
     client.end(first)
     source = f"""
         try:

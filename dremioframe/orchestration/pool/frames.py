@@ -76,6 +76,8 @@ FLAG_RETIRING = 0x200  # the worker ends after this outcome and takes no further
 _STATS = struct.Struct("<QQQQ")
 STATS_SIZE = _STATS.size
 OUTCOME_HEADER_SIZE = HEADER_SIZE + STATS_SIZE
+_OUTCOME = struct.Struct(_HEADER.format + _STATS.format.lstrip("<"))
+_OUTCOME_KIND = Kind.OUTCOME
 
 #: ANSWER_SEGMENT: where the answer begins in the file that comes with it, and its length.
 _PLACE = struct.Struct("<QQ")
@@ -158,13 +160,7 @@ def pack_outcome(
 ) -> bytes:
     """An OUTCOME frame; ``stats`` are the four numbers of the statistics as they travel."""
     length = STATS_SIZE + len(payload)
-    return b"".join(
-        (
-            _HEADER.pack(_MAGIC, Kind.OUTCOME, incarnation, call_id, length, detail, wall_ns),
-            _STATS.pack(*stats),
-            payload,
-        )
-    )
+    return _OUTCOME.pack(_MAGIC, _OUTCOME_KIND, incarnation, call_id, length, detail, wall_ns, *stats) + payload
 
 
 def read_stats(packet: bytes) -> Stats:

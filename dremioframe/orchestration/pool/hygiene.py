@@ -4,12 +4,12 @@ Working directory, umask, environment, signal mask, signal handlers, interval ti
 streams with their descriptors. Threads are counted by the worker, which ends itself when they have grown. What is not
 put back (module globals, ``sys.path``, locale, resource limits, warning filters) is documented as such.
 
-Looking at everything in full costs more than a small call does (300 us for the signal handlers alone), so:
+Looking at everything costs more than a small call does, so this is done where there is reason to:
 
-- what can be *set* in one cheap system call is simply set after every call, changed or not;
-- what is expensive to put back is *compared* cheaply: ``os.environ`` counts its own changes, and all handlers together
-  are one list;
-- only a difference leads to the expensive part.
+- Python's functions that change such things count their calls (``changes``), and ``os.environ`` counts its changes: a
+  different count means that everything is put back;
+- so does a call that took long enough for the cost not to matter, because native code is not counted;
+- streams and the recursion limit are compared every time, for that costs next to nothing.
 
 What lives here: state of the process. What may not: channels and calls.
 """
@@ -24,6 +24,8 @@ import sys
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 
 from ..payload.guard import class_name
+from . import changes
+from .changes import Changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +42,12 @@ _SIG_SETMASK = int(signal.SIG_SETMASK)
 _get_recursion_limit, _set_recursion_limit = sys.getrecursionlimit, sys.setrecursionlimit
 
 
+#: After a call that took longer than this everything is put back, whatever was counted.
+_LOOK_AFTER_NS = 250_000
+
+
 class _CountingEnviron(type(os.environ)):  # type: ignore[misc]
-    """``os.environ`` that knows how often it was changed."""
+    """``os.environ`` that knows how often it was changed. Counted apart: comparing all variables takes long."""
 
     changes = 0
 
@@ -65,6 +71,7 @@ class Hygiene:
         "_changes",
         "_cwd",
         "_environ",
+        "_environ_changes",
         "_environment",
         "_err",
         "_handlers",
@@ -75,6 +82,7 @@ class Hygiene:
     )
 
     def __init__(self) -> None:
+        changes.watch()
         os.environ.__class__ = os.environb.__class__ = _CountingEnviron  # two views of the same variables
         self._environ = os.environ
         self._umask = os.umask(0o077)
@@ -89,19 +97,34 @@ class Hygiene:
         """Directory and environment were changed on purpose: they are what later calls are to find."""
         self._cwd = _cwd()
         self._environment = dict(os.environ)
-        self._changes = _CountingEnviron.changes
+        self._environ_changes = _CountingEnviron.changes
+        self._changes = Changes.count
 
     def flush(self) -> None:
         """Write out what the call has printed."""
         self._out.flush()
         self._err.flush()
 
-    def clean(self) -> None:
-        """Put everything back.
+    def clean(self, wall_ns: int) -> None:
+        """Put back what a call has left different.
+
+        Args:
+            wall_ns: How long the call took.
 
         Raises:
             NotCleaned: Something could not be; the text says what.
         """
+        if Changes.count != self._changes or wall_ns > _LOOK_AFTER_NS:
+            self._restore()
+        if os.environ is not self._environ or _CountingEnviron.changes != self._environ_changes:
+            self._restore_environment()
+        if _get_recursion_limit() != self._recursion:
+            _set_recursion_limit(self._recursion)
+        if self._out.is_changed() or self._err.is_changed():
+            self._restore_streams()
+
+    def _restore(self) -> None:
+        """Put everything back that may have changed unseen. Setting it anew is as cheap as asking for it."""
         _umask(self._umask)
         pthread_sigmask(_SIG_SETMASK, self._mask)
         _set_timer(_REAL, 0)
@@ -109,18 +132,15 @@ class Hygiene:
         _set_timer(_PROF, 0)
         if list(map(getsignal, _SIGNALS)) != self._handlers:
             self._restore_handlers()
-        if _get_recursion_limit() != self._recursion:
-            _set_recursion_limit(self._recursion)
-        if os.environ is not self._environ or _CountingEnviron.changes != self._changes:
-            self._restore_environment()
-        out, err = self._out, self._err
-        _dup2(out.saved, 1)
-        _dup2(err.saved, 2)
-        if out.is_changed() or err.is_changed():
-            out.restore()
-            err.restore()
+        self._restore_streams()
         if _cwd() != self._cwd:
             self._restore_cwd()
+        self._changes = Changes.count  # putting back has counted too
+
+    def _restore_streams(self) -> None:
+        for stream in (self._out, self._err):
+            _dup2(stream.saved, stream.fd)
+            stream.restore()
 
     def _restore_handlers(self) -> None:
         for signum, now, before in zip(_SIGNALS, map(getsignal, _SIGNALS), self._handlers, strict=True):
@@ -137,7 +157,7 @@ class Hygiene:
         for name, value in self._environment.items():
             if os.environ.get(name) != value:
                 os.environ[name] = value
-        self._changes = _CountingEnviron.changes
+        self._environ_changes = _CountingEnviron.changes
 
     def _restore_cwd(self) -> None:
         if self._cwd is None:  # it did not exist then either

@@ -10,7 +10,7 @@ import os
 import threading
 
 from ..payload.segments import Segment
-from . import frames, status_page
+from . import frames
 from .channel import Closed, OutOfDescriptors
 
 TYPE_CHECKING = False
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from .channel import Channel
     from .hygiene import Hygiene
-    from .status_page import StatusPage
 
 # Bound now: a task may replace it in its module.
 _getpid = os.getpid
@@ -29,23 +28,6 @@ _ANSWER_SIZE = frames.HEADER_SIZE + frames.INLINE_LIMIT + 1
 
 class RequestFailed(Exception):
     """The coordinator refused a request, or could not be asked."""
-
-
-class Call:
-    """One call to run.
-
-    Attributes:
-        id: Number that the coordinator gave it.
-        body: What it sent; stays valid as long as somebody holds it.
-        size_bytes: Length of the body.
-    """
-
-    __slots__ = ("body", "id", "size_bytes")
-
-    def __init__(self, call_id: int, body: memoryview) -> None:
-        self.id = call_id
-        self.body = body
-        self.size_bytes = len(body)
 
 
 class Ports:
@@ -58,10 +40,10 @@ class Ports:
         on_stop: Called by the SIGTERM handler before ``TaskCancelled`` is raised in the main thread, or None.
     """
 
-    __slots__ = ("_identity", "_incarnation", "_lock", "_number", "_page", "_pid", "_side", "bytes_in", "hygiene",
+    __slots__ = ("_identity", "_incarnation", "_lock", "_number", "_pid", "_side", "bytes_in", "hygiene",
                  "on_stop", "running", "stopping")  # fmt: skip
 
-    def __init__(self, side: Channel, page: StatusPage, incarnation: int) -> None:
+    def __init__(self, side: Channel, incarnation: int) -> None:
         self.running = 0
         self.stopping = False
         self.bytes_in = 0
@@ -69,15 +51,10 @@ class Ports:
         self.hygiene: Hygiene | None = None
         self._side = side
         self._identity = side.identity()
-        self._page = page
         self._incarnation = incarnation
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._number = 0
-
-    def phase(self, phase: int) -> None:
-        """Show on the status page what the call is doing."""
-        self._page.slots[status_page.PHASE] = phase
 
     def rebase(self) -> None:
         """The runner has changed directory or environment on purpose: later calls are to find them so."""

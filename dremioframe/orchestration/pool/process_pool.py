@@ -30,7 +30,7 @@ class PoolOptions(NamedTuple):
     Attributes:
         size: Most worker processes at once, dying ones included.
         runner: What runs calls, as ``"module:attribute"``: called once in each worker with its ``Ports``, it gives a
-            function from ``Call`` to (status 0 to 255, parts of the payload).
+            function from (call id, body) to (status 0 to 255, parts of the payload).
         preload: Modules imported once in the fork server.
         initializer: Code packed by ``payload.references.pack_code``, called once in each worker; or None.
         max_calls_per_worker: A worker is replaced after so many calls; None means never.

@@ -27,10 +27,9 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 # Slots.
 RUNNING = 0  # id of the call that runs, 0 for none
 STARTED_NS = 1  # when it started, CLOCK_MONOTONIC
-PHASE = 2  # what the runner says it is doing
-PID = 3  # the worker's pid: written when it is certain to die with the zygote, before it receives anything
-FAREWELL = 4  # why the worker ended itself, one of Farewell
-ROOM = 5  # the only one the coordinator writes: how many bytes of results may go to memory, the rest to disk
+PID = 2  # the worker's pid: written when it is certain to die with the zygote, before it receives anything
+FAREWELL = 3  # why the worker ended itself, one of Farewell
+ROOM = 4  # the only one the coordinator writes: how many bytes of results may go to memory, the rest to disk
 
 
 class Farewell:

@@ -33,7 +33,7 @@ from . import frames, status_page
 from .channel import Closed
 from .frames import Kind
 from .hygiene import Hygiene
-from .ports import Call, Ports, RequestFailed
+from .ports import Ports, RequestFailed
 from .refusal import Refusal, describe, story
 from .status_page import Farewell
 from .termination import DUMP_SIGNAL
@@ -46,22 +46,17 @@ if TYPE_CHECKING:
     from .channel import Channel
     from .status_page import StatusPage
 
-    #: What a runner gives: run one call, return (status, parts of the payload).
-    Run = Callable[[Call], "tuple[int, Sequence[Any]]"]
+    #: What a runner gives: run one call, given its id and what was sent; return (status, parts of the payload).
+    Run = Callable[[int, memoryview], "tuple[int, Sequence[Any]]"]
 
-__all__ = ["Call", "Ports", "RequestFailed", "become"]
+__all__ = ["Ports", "RequestFailed", "become"]
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _getpid, _exit, _monotonic_ns, _getrusage = os.getpid, os._exit, time.monotonic_ns, resource.getrusage
 _open = open
-_active_threads = threading.active_count
+_count_threads = threading.active_count
 _RUSAGE_SELF = resource.RUSAGE_SELF
-_RUNNING, _STARTED_NS, _PHASE, _FAREWELL = (
-    status_page.RUNNING,
-    status_page.STARTED_NS,
-    status_page.PHASE,
-    status_page.FAREWELL,
-)
+_RUNNING, _STARTED_NS, _FAREWELL = status_page.RUNNING, status_page.STARTED_NS, status_page.FAREWELL
 
 
 def become(
@@ -74,7 +69,7 @@ def become(
     spill_dir: str | None,
 ) -> NoReturn:
     """Live as a worker. Called in the forked child, its relations and signals already put in order."""
-    ports = Ports(side, page, incarnation)
+    ports = Ports(side, incarnation)
     worker = _Worker(incarnation, inbox, ports, page, spill_dir)
     signal.signal(signal.SIGTERM, worker.on_sigterm)
     faulthandler.enable(file=page.fd)
@@ -118,7 +113,7 @@ class _Worker:
     def serve(self, run: Run) -> NoReturn:
         """Run calls until the process is ended from outside, or has to end itself."""
         self._hygiene = self._ports.hygiene = Hygiene()
-        self._threads = _active_threads()
+        self._threads = _count_threads()
         usage = _getrusage(_RUSAGE_SELF)
         self._cpu_s, self._peak_kib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
         self._send(frames.pack(Kind.BOOTED, self._incarnation))
@@ -160,20 +155,22 @@ class _Worker:
             self._forget_peak()
         slots[_STARTED_NS] = started_ns = _monotonic_ns()
         slots[_RUNNING] = call_id
-        retiring = self._run(Call(call_id, memoryview(packet)[frames.HEADER_SIZE :]), run, started_ns)
-        slots[_PHASE] = 0
-        self._clean()
+        retiring = self._run(call_id, packet, run, started_ns)  # and with it go the arguments and the result
+        try:
+            self._hygiene.clean(_monotonic_ns() - started_ns)
+        except Exception:  # noqa: BLE001 - whatever could not be put back, the next call must not find it
+            self._end(Farewell.NOT_CLEANED)
         if retiring:
             self._end(Farewell.RETIRED)
         slots[_RUNNING] = 0
 
-    def _run(self, call: Call, run: Run, started_ns: int) -> bool:
+    def _run(self, call_id: int, packet: bytes, run: Run, started_ns: int) -> bool:
         """Run one call and send its outcome; True if this worker must not run another. Keeps nothing of the call."""
         ports = self._ports
-        ports.bytes_in = call.size_bytes
+        ports.bytes_in = len(packet) - frames.HEADER_SIZE
         try:
-            ports.running = call.id
-            status, parts = run(call)
+            ports.running = call_id
+            status, parts = run(call_id, memoryview(packet)[frames.HEADER_SIZE :])
             ports.running = 0
         except BaseException:  # noqa: BLE001 - SIGTERM's TaskCancelled, or a bug of the runner
             self._end_after_runner()
@@ -183,30 +180,31 @@ class _Worker:
         if _getpid() != self.pid:
             _exit(0)  # a child that the task has forked: the outcome is its parent's to send
         self._hygiene.flush()
-        retiring = _active_threads() > self._threads
-        self._send_outcome(call.id, status | (frames.FLAG_RETIRING if retiring else 0), parts, started_ns)
+        retiring = _count_threads() > self._threads
+        self._send_outcome(call_id, status | (frames.FLAG_RETIRING if retiring else 0), parts, started_ns)
         return retiring
 
     def _send_outcome(self, call_id: int, detail: int, parts: Sequence[Any], started_ns: int) -> None:
-        payload = parts[0] if len(parts) == 1 and type(parts[0]) is bytes else None
-        size = _size(parts) if payload is None else len(payload)
-        if size > frames.INLINE_LIMIT:
-            if not self._send_segment(call_id, parts, size):
-                return
-            detail |= frames.FLAG_SEGMENT
-            payload = b""
-        elif payload is None:
-            payload = b"".join(parts)
+        payload = parts[0]
+        if len(parts) != 1 or type(payload) is not bytes or len(payload) > frames.INLINE_LIMIT:
+            size = _size(parts)
+            if size > frames.INLINE_LIMIT:
+                if not self._send_segment(call_id, parts, size):
+                    return
+                detail |= frames.FLAG_SEGMENT
+                payload = b""
+            else:
+                payload = b"".join(parts)
         # By index: the names cost as much as the system call.
         usage = _getrusage(_RUSAGE_SELF)
         cpu_s, peak_kib = usage[0] + usage[1], usage[2]
         rose = peak_kib > self._peak_kib
         peak = peak_kib << 1 | (rose or self._peak_can_fall)
-        stats = (started_ns, int((cpu_s - self._cpu_s) * 1e9), peak, self._ports.bytes_in)
+        cpu_ns = int((cpu_s - self._cpu_s) * 1e9)
         self._cpu_s, self._peak_kib, self._peak_rose = cpu_s, peak_kib, rose
-        self._send(
-            frames.pack_outcome(self._incarnation, call_id, detail, _monotonic_ns() - started_ns, stats, payload)
-        )
+        wall_ns = _monotonic_ns() - started_ns
+        stats = (started_ns, cpu_ns, peak, self._ports.bytes_in)
+        self._send(frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload))
 
     def _forget_peak(self) -> None:
         """Bring the high-water mark down to what is in use now: an earlier call has raised it, and is gone.
@@ -253,12 +251,6 @@ class _Worker:
         self._end(Farewell.CHANNEL_LOST)
 
     # ------------------------------------------------------------------------------------------------------------ ends
-
-    def _clean(self) -> None:
-        try:
-            self._hygiene.clean()
-        except Exception:  # noqa: BLE001 - whatever could not be put back, the next call must not find it
-            self._end(Farewell.NOT_CLEANED)
 
     def _end_after_runner(self) -> NoReturn:
         if _getpid() != self.pid:

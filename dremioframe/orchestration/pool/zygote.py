@@ -40,7 +40,7 @@ import sys
 import time
 from collections import deque
 
-from . import birth, channel, frames, kinship
+from . import birth, changes, channel, frames, kinship
 from .boot import CONTROL_FD, COORDINATOR_FD
 from .channel import Channel, Closed
 from .frames import Kind
@@ -67,6 +67,7 @@ def main(boot: BootMessage) -> NoReturn:
     sys.argv[:] = boot["argv"]
     control = channel.adopt(CONTROL_FD)
     kinship.adopt_orphans()
+    changes.watch()
     try:
         preload(
             boot["preload"],
