@@ -7,11 +7,24 @@ import pickle
 
 import pytest
 
-from dremioframe.orchestration import PayloadError, Pipeline, RetryTask, Task, TaskCancelled, TaskError
+from dremioframe.orchestration import PayloadError, Pipeline, ProcessExecutor, RetryTask, Task, TaskCancelled, TaskError
 
 
 class Hostile(BaseException):
     pass
+
+
+@pytest.fixture(scope="module")
+def warm_processes():
+    """One worker for all tests here: every one of them shows that it lives on."""
+    with ProcessExecutor(max_workers=1) as executor:
+        Pipeline("warm").add_task(Task("up", os.getpid)).run(executor=executor)
+        yield executor
+
+
+@pytest.fixture
+def executor(executor, warm_processes):
+    return warm_processes if executor == "process" else executor
 
 
 RAISED = [SystemExit, KeyboardInterrupt, Hostile, TaskCancelled, RecursionError]
