@@ -77,18 +77,15 @@ class RunFacts(NamedTuple):
 HEAD_SIZE = _HEAD.size
 
 
-def pack_call(
-    code: bytes, run: bytes, task: int, attempt: int, args: bytes, name: bytes, inputs: bytes
-) -> tuple[bytes, ...]:
-    """The parts of one call body; more than ``INLINE_LIMIT`` of them make it :func:`pack_external_call`."""
-    return (_HEAD.pack(code, run, task, attempt, len(args), len(name), 0), args, name, inputs)
+def pack_call(code: bytes, run: bytes, task: int, attempt: int, args: bytes, name: bytes, inputs: bytes) -> bytes:
+    """One call body; more than ``INLINE_LIMIT`` of variable parts make it :func:`pack_external_call`."""
+    head = _HEAD.pack(code, run, task, attempt, len(args), len(name), 0)
+    return b"".join((head, args, name, inputs)) if args or inputs else head + name
 
 
-def pack_external_call(
-    code: bytes, run: bytes, task: int, attempt: int, args_length: int, name_length: int
-) -> tuple[bytes, ...]:
+def pack_external_call(code: bytes, run: bytes, task: int, attempt: int, args_length: int, name_length: int) -> bytes:
     """A call body whose variable parts the worker fetches with ``Request.PARTS``."""
-    return (_HEAD.pack(code, run, task, attempt, args_length, name_length, EXTERNAL),)
+    return _HEAD.pack(code, run, task, attempt, args_length, name_length, EXTERNAL)
 
 
 def read_head(body: memoryview | bytes) -> tuple[bytes, bytes, int, int, int, int, int]:

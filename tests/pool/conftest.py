@@ -86,7 +86,7 @@ class Client:
     def fill(self):
         room = self.lease.room() if self.ready else 0
         for call_id in self.ready[:room]:
-            self.lease.submit(call_id, (self.sources[call_id],), self.timeouts[call_id])
+            self.lease.submit(call_id, self.sources[call_id], self.timeouts[call_id])
         del self.ready[:room]
 
     def turn(self, timeout_s=1.0, awaited=None):

@@ -1,7 +1,7 @@
 """What the workers of these tests run: each call's body is Python source.
 
-The source sees ``ports``, ``call_id`` and ``body``; what it leaves in ``status`` and ``out`` (bytes, or a list of parts)
-is the outcome. What it raises is an outcome too (status 1), as with the real runner.
+The source sees ``ports``, ``call_id`` and ``body``; what it leaves in ``status`` and ``out`` (bytes, or a list of
+parts) is the outcome. What it raises is an outcome too (status 1), as with the real runner.
 """
 
 from __future__ import annotations

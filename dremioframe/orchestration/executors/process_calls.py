@@ -49,11 +49,13 @@ class CallData:
 
     def __init__(self, plan: Plan, inputs: Inputs, env: Mapping[str, str], store: Store) -> None:
         self._plan = plan
+        self._tasks, self._takes_context = plan.tasks, plan.dag.takes_context
         self._inputs = inputs
         self._store = store
         self._blobs: dict[bytes, bytes | Segment] = {}
         self._digests: dict[tuple[int, int, int, bool], bytes] = {}
-        self._external: dict[tuple[int, int], Segment] = {}
+        #: The variable parts of calls for which they are too long, by task and attempt.
+        self.external: dict[tuple[int, int], Segment] = {}
         self._run_values: dict[str, bytes | Segment] = {}
         self._long_names: dict[bytes, str] | None = None
         #: Classes and functions that were told by token: results may name them as long as somebody can read results.
@@ -70,14 +72,14 @@ class CallData:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def pack(self, task: int, attempt: int) -> tuple[bytes, ...]:
-        """The parts of one call's body.
+    def pack(self, task: int, attempt: int) -> bytes:
+        """One call's body.
 
         Raises:
             Unsendable: The task's code or arguments cannot be pickled, or there is no room for them.
         """
-        definition = self._plan.tasks[task]
-        takes_context = self._plan.dag.takes_context[task]
+        definition = self._tasks[task]
+        takes_context = self._takes_context[task]
         code = self._code_digest(definition, takes_context)
         args: Any = _NOTHING
         if definition.args or definition.kwargs:
@@ -87,7 +89,7 @@ class CallData:
         size = len(name) + len(args) + len(inputs)
         if size <= calls.INLINE_LIMIT:
             return calls.pack_call(code, self._run, task, attempt, args, name, inputs)
-        self._external[task, attempt] = self._segment((args, name, inputs), size, "args_pickle", "args")
+        self.external[task, attempt] = self._segment((args, name, inputs), size, "args_pickle", "args")
         return calls.pack_external_call(code, self._run, task, attempt, len(args), len(name))
 
     def _code_digest(self, definition: Task, takes_context: bool) -> bytes:
@@ -121,17 +123,16 @@ class CallData:
 
     def forget(self, task: int, attempt: int) -> None:
         """The attempt is over."""
-        if self._external:
-            segment = self._external.pop((task, attempt), None)
-            if segment is not None:
-                segment.close()
+        segment = self.external.pop((task, attempt), None)
+        if segment is not None:
+            segment.close()
 
     def close(self) -> None:
         """The run is over."""
-        for held in (*self._external.values(), *self._run_values.values(), *self._blobs.values()):
+        for held in (*self.external.values(), *self._run_values.values(), *self._blobs.values()):
             if isinstance(held, Segment):
                 held.close()
-        self._external.clear()
+        self.external.clear()
         self._run_values.clear()
         self._blobs.clear()
 
@@ -150,7 +151,7 @@ class CallData:
             case calls.Request.TOKEN:
                 return references.blob_for_token(key, self.pins)
             case calls.Request.PARTS:
-                return self._external[task, attempt]
+                return self.external[task, attempt]
             case calls.Request.VALUE:
                 return self._value(task, attempt, key.decode("utf-8", "surrogatepass"))
             case calls.Request.LONG_VALUE:

@@ -10,45 +10,34 @@ from ..interfaces import AttemptStats, OutcomeStatus
 from ..payload import codec
 from ..payload.failure import Failure
 from ..payload.segments import Segment
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..pool.events import CallEnded
+from ..pool.events import CallEnded
 
 
-class ProcessOutcome:
-    """Implements :class:`~..interfaces.Outcome` over a :class:`~..pool.supervisor.CallEnded`."""
+class ProcessOutcome(CallEnded):
+    """Implements :class:`~..interfaces.Outcome` as it comes out of the pool, one object per attempt.
 
-    __slots__ = ("_ended", "_pins", "status")
+    Attributes:
+        pins: Kept alive with the outcome: the classes and functions that its value may name. Set by the session.
+    """
+
+    __slots__ = ("pins",)
+
+    pins: object
 
     abandoned = False
 
-    def __init__(self, ended: CallEnded, pins: object) -> None:
-        """
-        Args:
-            pins: Kept alive with the outcome: the classes and functions that its value may name.
-        """
-        self._ended = ended
-        self._pins = pins
-        self.status = ended.status
-
-    @property
-    def payload(self) -> bytes | memoryview | Segment:
-        """The encoded value, where the attempt succeeded; the failure's bytes, where it did not."""
-        return self._ended.payload
-
     @property
     def stats(self) -> AttemptStats:
-        ended = self._ended
+        started_ns, cpu_ns, peak_memory_bytes, peak_is_exact, bytes_in = self.measured
         return AttemptStats(
-            ended.pid,
-            ended.started_at_s,
-            ended.wall_s,
-            ended.cpu_s,
-            ended.peak_memory_bytes,
-            ended.peak_is_exact,
-            ended.bytes_in,
-            ended.bytes_out,
+            self.pid,
+            started_ns / 1e9,
+            self.wall_ns / 1e9,
+            cpu_ns / 1e9,
+            peak_memory_bytes,
+            peak_is_exact,
+            bytes_in,
+            self.bytes_out,
         )
 
     @property
@@ -68,15 +57,15 @@ class ProcessOutcome:
         return calls.read_failure_head(self._failure_body()).retry_delay_s
 
     def _failure_body(self) -> bytes:
-        payload = self._ended.payload
+        payload = self.payload
         return payload.read() if isinstance(payload, Segment) else bytes(payload)
 
     def load(self) -> object:
-        payload = self._ended.payload
+        payload = self.payload
         if isinstance(payload, Segment):
             return codec.decode(payload.map(), private=True)
         return codec.decode(payload, private=False)
 
     def release(self) -> None:
-        if isinstance(self._ended.payload, Segment):
-            self._ended.payload.close()
+        if self.segment is not None:
+            self.segment.close()

@@ -17,6 +17,7 @@ from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
 from ..pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
+from . import collector
 from .process_calls import CallData, Unsendable
 from .process_outcome import ProcessOutcome
 
@@ -50,7 +51,8 @@ class ProcessSession:
         self._tag = (next(_run_numbers) % _RUN_NUMBERS) << (_TASK_BITS + _ATTEMPT_BITS)
         self._ended: list[tuple[int, int, Outcome]] = []
         self._stops: dict[tuple[int, int], int] = {}
-        self._lease = pool.lease(self._answer, max_workers=plan.max_workers)
+        self._lease = pool.lease(self._answer, max_workers=plan.max_workers, ended_type=ProcessOutcome)
+        collector.relax()
 
     def now(self) -> float:
         return time.monotonic()
@@ -62,11 +64,11 @@ class ProcessSession:
         timeouts, pack, send, tag = self._plan.timeouts, self._data.pack, self._lease.submit, self._tag
         for task, attempt in attempts:
             try:
-                parts = pack(task, attempt)
+                body = pack(task, attempt)
             except Unsendable as error:
                 self._ended.append((task, attempt, LocalOutcome(OutcomeStatus.FAILED, failure=error.failure)))
                 continue
-            send(tag | (attempt << _TASK_BITS) | task, parts, timeouts[task])
+            send(tag | (attempt << _TASK_BITS) | task, body, timeouts[task])
 
     def _call_id(self, task: int, attempt: int) -> int:
         return self._tag | (attempt << _TASK_BITS) | task
@@ -87,11 +89,19 @@ class ProcessSession:
         ended, self._ended = self._ended, []
         returned: list[tuple[int, int]] = []
         overdue: list[tuple[int, int]] = []
+        data, pins, external = self._data, self._data.pins, self._data.external
         for event in self._lease.wait(0.0 if ended else timeout_s):
-            task, attempt = _attempt_of(event.call_id)
+            call_id = event.call_id
+            task, attempt = call_id & _TASK_MASK, call_id >> _TASK_BITS & _ATTEMPT_MASK
+            if type(event) is ProcessOutcome:
+                event.pins = pins
+                ended.append((task, attempt, event))
+                if external:
+                    data.forget(task, attempt)
+                continue
             match event:
                 case CallEnded():
-                    ended.append((task, attempt, ProcessOutcome(event, self._data.pins)))
+                    raise AssertionError("this lease makes ProcessOutcomes of them")
                 case CallReturned():
                     returned.append((task, attempt))
                 case CallOverdue():
@@ -103,7 +113,7 @@ class ProcessSession:
                     ended.append((task, attempt, self._stopped(task, attempt, event)))
                 case _:
                     assert_never(event)
-            self._data.forget(task, attempt)
+            data.forget(task, attempt)
         return Turn(ended, returned, overdue)
 
     def _lost(self, task: int, attempt: int, event: CallLost) -> Outcome:
@@ -150,6 +160,7 @@ class ProcessSession:
         return False
 
     def close(self) -> list[tuple[str | None, str]]:
+        collector.restore()
         self._lease.close()
         self._data.close()
         warning = self._store.overdraft()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .frames import Stats
 
 
-class CallEnded(NamedTuple):
-    """The runner finished the call.
+class CallEnded:
+    """The runner finished the call. A lease's user may have a class of its own made instead, derived from this one.
 
     Attributes:
         call_id: The call.
@@ -28,12 +28,17 @@ class CallEnded(NamedTuple):
         segment: The payload if it did not fit in the packet; belongs to the receiver of this event.
     """
 
-    call_id: int
-    status: int
-    pid: int
-    wall_ns: int
-    packet: bytes
-    segment: Segment | None
+    __slots__ = ("call_id", "packet", "pid", "segment", "status", "wall_ns")
+
+    def __init__(
+        self, call_id: int, status: int, pid: int, wall_ns: int, packet: bytes, segment: Segment | None
+    ) -> None:
+        self.call_id = call_id
+        self.status = status
+        self.pid = pid
+        self.wall_ns = wall_ns
+        self.packet = packet
+        self.segment = segment
 
     @property
     def payload(self) -> memoryview | Segment:
@@ -43,14 +48,14 @@ class CallEnded(NamedTuple):
         return memoryview(self.packet)[frames.OUTCOME_HEADER_SIZE :]
 
     @property
-    def stats(self) -> Stats:
+    def measured(self) -> Stats:
         """What the call cost, as its worker measured it; read anew at each access."""
         return frames.read_stats(self.packet)
 
     @property
     def started_at_s(self) -> float:
         """When it started, CLOCK_MONOTONIC seconds."""
-        return self.stats.started_ns / 1e9
+        return self.measured.started_ns / 1e9
 
     @property
     def wall_s(self) -> float:
@@ -60,22 +65,22 @@ class CallEnded(NamedTuple):
     @property
     def cpu_s(self) -> float:
         """CPU time of the worker process during the call."""
-        return self.stats.cpu_ns / 1e9
+        return self.measured.cpu_ns / 1e9
 
     @property
     def peak_memory_bytes(self) -> int:
         """Peak resident memory of the worker process."""
-        return self.stats.peak_memory_bytes
+        return self.measured.peak_memory_bytes
 
     @property
     def peak_is_exact(self) -> bool:
         """False if the peak is the worker's high-water mark so far, not this call's own."""
-        return self.stats.peak_is_exact
+        return self.measured.peak_is_exact
 
     @property
     def bytes_in(self) -> int:
         """Length of the call's body and of all answers it asked for."""
-        return self.stats.bytes_in
+        return self.measured.bytes_in
 
     @property
     def bytes_out(self) -> int:

@@ -9,18 +9,20 @@ import time
 
 from . import frames
 from .channel import OutOfDescriptors
-from .events import CallEnded, CallLost
+from .events import CallLost
 from .frames import FLAG_RETIRING, FLAG_SEGMENT, FROM_WORKER, OUTCOME_RECEIVE_SIZE, STATUS_MASK, Kind, ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .capacity import Capacity
     from .desk import Desk
+    from .events import CallEnded
     from .floor import Floor
     from .window import Window
     from .worker_handle import WorkerHandle
 
 _OUTCOME = Kind.OUTCOME
+_OUTCOME_HEADER_SIZE = frames.OUTCOME_HEADER_SIZE
 
 #: A long result waits so long for a free descriptor to take it by, then it is given up.
 _CLAIM_LIMIT_S = 10.0
@@ -29,30 +31,37 @@ _CLAIM_LIMIT_S = 10.0
 class Intake:
     """Reads the inboxes of one lease's workers."""
 
-    __slots__ = ("_capacity", "_desk", "_floor", "_max_calls", "_window")
+    __slots__ = ("_capacity", "_desk", "_ended_type", "_floor", "_max_calls", "_window")
 
-    def __init__(self, floor: Floor, desk: Desk, window: Window, capacity: Capacity) -> None:
+    def __init__(
+        self, floor: Floor, desk: Desk, window: Window, capacity: Capacity, ended_type: type[CallEnded]
+    ) -> None:
         self._floor = floor
         self._desk = desk
         self._window = window
         self._capacity = capacity
         self._max_calls = capacity.options.max_calls_per_worker
+        self._ended_type = ended_type
 
     def drain(self, worker: WorkerHandle) -> None:
         """Read all outcomes that are there."""
         calls = worker.calls
         receive = worker.inbox.receive
-        incarnation = worker.incarnation
         before, wall_ns = len(calls), 0
         try:
             if worker.unclaimed is not None:
                 wall_ns = self._claim_again(worker)
             while worker.unclaimed is None and (packet := receive(OUTCOME_RECEIVE_SIZE)) is not None:
-                kind, call_id, detail, number = frames.parse(packet, incarnation, FROM_WORKER)
+                kind, call_id, detail, number = frames.parse(packet, worker.incarnation, FROM_WORKER)
                 if kind != _OUTCOME:
                     self._on_other(worker, kind, call_id, packet)
                     continue
-                if not self._take(worker, call_id, detail, number, packet):
+                if call_id not in calls or len(packet) < _OUTCOME_HEADER_SIZE:
+                    raise ProtocolError(f"an outcome of call {call_id} in {len(packet)} bytes")
+                if detail <= STATUS_MASK and worker.order is None:  # as a rule
+                    del calls[call_id]
+                    self._floor.events.append(self._ended_type(call_id, detail, worker.pid, number, packet, None))
+                elif not self._take(worker, call_id, detail, number, packet):
                     break
                 wall_ns += number
                 if not calls:
@@ -69,8 +78,6 @@ class Intake:
 
     def _take(self, worker: WorkerHandle, call_id: int, detail: int, wall_ns: int, packet: bytes) -> bool:
         """Take one outcome; False if that has to wait, or if it is void."""
-        if call_id not in worker.calls or len(packet) < frames.OUTCOME_HEADER_SIZE:
-            raise ProtocolError(f"an outcome of call {call_id} in {len(packet)} bytes")
         if worker.order is not None and worker.order.call_id == call_id:
             worker.order.outcome_seen = True  # void: it was told to stop before this was read
             self._floor.condemn(worker)  # and there is nothing left to wait for
@@ -86,7 +93,8 @@ class Intake:
                     self._postpone(worker, (call_id, detail, wall_ns, packet))
                     return False
         del worker.calls[call_id]
-        self._floor.events.append(CallEnded(call_id, detail & STATUS_MASK, worker.pid, wall_ns, packet, segment))
+        ended = self._ended_type(call_id, detail & STATUS_MASK, worker.pid, wall_ns, packet, segment)
+        self._floor.events.append(ended)
         return True
 
     def _postpone(self, worker: WorkerHandle, outcome: tuple[int, int, int, bytes]) -> None:

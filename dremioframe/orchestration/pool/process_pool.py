@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 from ..payload.store import Store
 from .capacity import Capacity
+from .events import CallEnded
 from .supervisor import Lease
 
 TYPE_CHECKING = False
@@ -60,7 +61,7 @@ class ProcessPool:
 
         with ProcessPool(PoolOptions(size=2, runner="mypackage.runner:make_runner")) as pool:
             lease = pool.lease(lambda call_id, body: b"")
-            lease.submit(1, [b"body"], timeout_s=None)
+            lease.submit(1, b"body", timeout_s=None)
             [ended] = lease.wait(None)
             lease.close()
     """
@@ -87,18 +88,24 @@ class ProcessPool:
         """
         self._capacity.start()
 
-    def lease(self, on_request: Callable[[int, bytes], bytes | Segment], max_workers: int | None = None) -> Lease:
+    def lease(
+        self,
+        on_request: Callable[[int, bytes], bytes | Segment],
+        max_workers: int | None = None,
+        ended_type: type[CallEnded] = CallEnded,
+    ) -> Lease:
         """Begin to use workers of this pool; close the lease when done.
 
         Args:
             on_request: Answers what running calls ask, given the call's id and the question. Called in ``wait``, in
                 the thread that waits. What it raises is told to the one who asked. A ``Segment`` stays the callee's.
             max_workers: Most workers to use; None means the size of the pool, which is the ceiling in any case.
+            ended_type: What to make of each call that has ended.
 
         Raises:
             ExecutorClosedError: The pool is closed, or was inherited through ``os.fork``.
         """
-        return Lease(self, self._capacity, self._store, on_request, max_workers)
+        return Lease(self, self._capacity, self._store, on_request, max_workers, ended_type)
 
     def close(self) -> None:
         """End all workers and everything below them, and wait for that. Idempotent. Leases still open lose theirs."""

@@ -41,8 +41,7 @@ from .window import Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable
 
     from ..payload.segments import Segment
     from ..payload.store import Store
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from .worker_handle import WorkerHandle
     from .zygote_client import ZygoteClient
 
-    BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 __all__ = ["CallEnded", "CallLost", "CallOverdue", "CallReturned", "CallStopped", "Event", "Lease"]
 
@@ -74,6 +72,7 @@ class Lease:
         store: Store,
         on_request: Callable[[int, bytes], bytes | Segment],
         max_workers: int | None,
+        ended_type: type[CallEnded] = CallEnded,
     ) -> None:
         capacity.check_usable()
         size = capacity.options.size
@@ -91,7 +90,7 @@ class Lease:
         floor.watch(self._wake_fd, self._read_wake)
         window = Window()
         self._desk = desk = Desk(floor, on_request, store)
-        self._intake = Intake(floor, desk, window, capacity)
+        self._intake = Intake(floor, desk, window, capacity, ended_type)
         self._deadlines = Deadlines(floor)
         self._silence = Silence(floor)
         self._stops = Stops(floor, self._intake, capacity.options.kill_grace_s)
@@ -109,18 +108,18 @@ class Lease:
         """How many calls may be submitted now. Ask only if there is something to submit: 0 is taken as hunger."""
         return self._dispatch.room()
 
-    def submit(self, call_id: int, parts: Sequence[BytesLike], timeout_s: float | None) -> None:
+    def submit(self, call_id: int, body: bytes, timeout_s: float | None) -> None:
         """Have a call run as soon as possible.
 
         Args:
             call_id: A number that no other call of this lease has at the time; not 0.
-            parts: The call's body, to be joined; at most 200,000 bytes.
+            body: What the runner is given; at most 200,000 bytes.
             timeout_s: After so long, counted from its start in the worker, :class:`CallOverdue` is told.
 
         Raises:
             ExecutorClosedError: The pool was closed, or belongs to another process.
         """
-        self._dispatch.submit(call_id, b"".join(parts), timeout_s)
+        self._dispatch.submit(call_id, body, timeout_s)
 
     # --------------------------------------------------------------------------------------------------------- stopping
 
@@ -359,7 +358,7 @@ class Lease:
             self._woken = False
             self._turn(until)
         for event in self._floor.events:
-            if type(event) is CallEnded and event.segment is not None:
+            if isinstance(event, CallEnded) and event.segment is not None:
                 event.segment.close()
 
     def _is_ending(self) -> bool:
