@@ -112,6 +112,29 @@ def test_on_stop_is_called_before_task_cancelled_is_raised(client):
     assert client.heard == ["on_stop", "finally"]
 
 
+def test_on_stop_may_ask_although_it_has_interrupted_a_question(make_pool, connect):
+    """The signal comes while the worker waits for the answer to its first question; the hook asks the second."""
+    heard = []
+
+    def answer(call_id, question):
+        heard.append(question)
+        if question.isdigit():
+            os.kill(int(question), signal.SIGTERM)
+        return b"answer to " + question
+
+    client = connect(make_pool(kill_grace_s=30), answer)
+    source = """
+        import os
+        ports.on_stop = lambda: ports.request(b"hook: " + ports.request(b"hook"))
+        ports.request(str(os.getpid()).encode())
+        while True: pass
+    """
+    event = client.end(client.submit(source))
+    assert isinstance(event, CallLost)
+    assert event.signal == signal.SIGTERM
+    assert heard[1:] == [b"hook", b"hook: answer to hook"]
+
+
 def test_a_second_sigterm_does_not_interrupt_the_finally_blocks(make_pool, connect):
     client = connect(make_pool(kill_grace_s=5))
     source = """

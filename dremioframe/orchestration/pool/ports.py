@@ -53,7 +53,8 @@ class Ports:
         self._identity = side.identity()
         self._incarnation = incarnation
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # Reentrant: SIGTERM may interrupt a question, and its handler runs a hook of the task's, which may ask too.
+        self._lock = threading.RLock()
         self._number = 0
 
     def rebase(self) -> None:
