@@ -34,7 +34,7 @@ imports: venv
 	$(BIN)/lint-imports
 
 unit: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Builds the wheel and runs a pipeline from it in an empty environment.
 wheel: venv

@@ -36,8 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     global _stderr_fd
     # Capturing is suspended here, so this is the real stderr; os.dup marks it close-on-exec.
     _stderr_fd = os.dup(2)
-    # A shell that starts the suite in the background has it ignore SIGINT, which tests send and children inherit.
+    # A shell that starts the suite in the background, or nohup, has it ignore what tests send and children inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # ------------------------------------------------------------------------------------------------------------ watchdog

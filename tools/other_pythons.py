@@ -39,7 +39,9 @@ def main() -> None:
         folder = f".venv-{version}"
         subprocess.run([python, ROOT / "tools" / "environment.py", folder], check=True)
         print(f"Python {version}: {python}", flush=True)
-        suite = subprocess.run([ROOT / folder / "bin" / "python", "-m", "pytest"], cwd=ROOT, check=False)
+        suite = subprocess.run(
+            [ROOT / folder / "bin" / "python", "-m", "pytest", "-n", "2", "--dist", "loadfile"], cwd=ROOT, check=False
+        )
         if suite.returncode:
             failed.append(version)
     if failed:
