@@ -10,6 +10,8 @@
     tokens        which class or function of one process is which of another
     importable    what another process would import from the same file
     reducers, diagnosis, traceback_text
+    store         how much memory and how many descriptors the segments of a pool may take
+    portable      errors as records that any process can read
     guard         what comes out of an object that was only looked at
 
 What lives here: pickling, and memory to put the pickles in. What may not: processes, channels, tasks.
