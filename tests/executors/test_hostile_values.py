@@ -263,8 +263,9 @@ def test_a_stop_while_a_context_value_is_read_is_no_exception_of_its_own(tmp_pat
             told.write_text(type(error).__name__)
             raise
 
-    bad = Task("bad", action, timeout=0.3)
+    bad = Task("bad", action, timeout=2.0)  # the worker must get as far as that, on a starved machine too
     with ProcessExecutor(max_workers=1, kill_grace_s=60.0) as executor:
+        Pipeline("imports").add_task(Task("id", id, (WaitsForTheStop,))).run(executor=executor)
         run = Pipeline("p").add_task(bad).run(executor=executor, context={"given": WaitsForTheStop("unpickle")})
     assert type(run.failures["bad"]) is TaskTimeoutError
     assert told.read_text() == "TaskCancelled"
