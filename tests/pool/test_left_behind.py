@@ -161,6 +161,8 @@ def test_u22_stdin_is_empty(client):
             "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)",
             "import signal; out = repr(str(signal.getsignal(15))[:30]).encode()",
         ),
+        ("import sys; sys.settrace(lambda *_: None)", "import sys; out = str(sys.gettrace()).encode()"),
+        ("import sys; sys.setprofile(lambda *_: None)", "import sys; out = str(sys.getprofile()).encode()"),
         ("import sys; sys.setrecursionlimit(77777)", "import sys; out = str(sys.getrecursionlimit()).encode()"),
     ],
 )

@@ -59,6 +59,18 @@ def test_o6_an_initializer_that_raises_is_told_as_itself(make_pool, connect):
     assert "in initializer" in error.boot_traceback
 
 
+def test_o6_an_initializer_whose_exception_fights_back_is_told_by_its_class(make_pool, connect):
+    class Fights(Exception):
+        def __str__(self):
+            raise SystemExit(3)
+
+    def initializer():
+        raise Fights
+
+    error = refusal(connect(make_pool(initializer=references.pack_code(initializer))))
+    assert "Fights: its message cannot be had" in str(error)
+
+
 def test_a_runner_that_cannot_be_imported(make_pool, connect):
     error = refusal(connect(make_pool(runner="pool_runner:no_such_name")))
     assert "the runner 'pool_runner:no_such_name' cannot be imported: AttributeError" in str(error)

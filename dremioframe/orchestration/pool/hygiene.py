@@ -1,15 +1,16 @@
 """What a call may leave behind in its worker's process, put back before the next call.
 
-Working directory, umask, environment, signal mask, signal handlers, interval timers, recursion limit, and standard
-streams with their descriptors. Threads are counted by the worker, which ends itself when they have grown. What is not
-put back (module globals, ``sys.path``, locale, resource limits, warning filters) is documented as such.
+Working directory, umask, environment, signal mask, signal handlers, interval timers, recursion limit, trace and profile
+functions, and standard streams with their descriptors. Threads are counted by the worker, which ends itself when they
+have grown. What is not put back (module globals, ``sys.path``, locale, resource limits, warning filters) is documented
+as such.
 
 Looking at everything costs more than a small call does, so this is done where there is reason to:
 
 - Python's functions that change such things count their calls (``changes``), and ``os.environ`` counts its changes: a
   different count means that everything is put back;
 - so does a call that took long enough for the cost not to matter, because native code is not counted;
-- streams and the recursion limit are compared every time, for that costs next to nothing.
+- streams, the recursion limit and trace functions are compared every time, for that costs next to nothing.
 
 What lives here: state of the process. What may not: channels and calls.
 """
@@ -40,6 +41,7 @@ _open = open
 _set_timer, _set_handler = signal.setitimer, signal.signal
 _SIG_SETMASK = int(signal.SIG_SETMASK)
 _get_recursion_limit, _set_recursion_limit = sys.getrecursionlimit, sys.setrecursionlimit
+_get_trace, _set_trace, _get_profile, _set_profile = sys.gettrace, sys.settrace, sys.getprofile, sys.setprofile
 
 
 #: After a call that took longer than this everything is put back, whatever was counted.
@@ -77,7 +79,9 @@ class Hygiene:
         "_handlers",
         "_mask",
         "_out",
+        "_profile",
         "_recursion",
+        "_trace",
         "_umask",
     )
 
@@ -90,6 +94,7 @@ class Hygiene:
         self._mask = pthread_sigmask(signal.SIG_BLOCK, ())
         self._handlers = list(map(getsignal, _SIGNALS))
         self._recursion = sys.getrecursionlimit()
+        self._trace, self._profile = sys.gettrace(), sys.getprofile()
         self._out, self._err = _Stream("stdout", 1), _Stream("stderr", 2)
         self.rebase()
 
@@ -120,6 +125,10 @@ class Hygiene:
             self._restore_environment()
         if _get_recursion_limit() != self._recursion:
             _set_recursion_limit(self._recursion)
+        if _get_trace() is not self._trace:
+            _set_trace(self._trace)
+        if _get_profile() is not self._profile:
+            _set_profile(self._profile)
         if self._out.is_changed() or self._err.is_changed():
             self._restore_streams()
 

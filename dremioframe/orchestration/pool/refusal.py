@@ -5,6 +5,8 @@ What lives here: that text, written in the zygote or a worker while the exceptio
 
 from __future__ import annotations
 
+from ..payload.guard import class_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
@@ -26,9 +28,10 @@ def describe(error: BaseException) -> str:
     """
     try:
         message = " ".join(str(error).split())[:_LINE_LIMIT]
-    except Exception:  # noqa: BLE001 - the user's own exception; its type has to do
+    except BaseException:  # noqa: BLE001 - the user's own exception; its type has to do
         message = "its message cannot be had"
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    name = class_name(type(error))
+    return f"{name}: {message}" if message else name
 
 
 def story(error: BaseException, frame: FrameType | None = None) -> bytes:
