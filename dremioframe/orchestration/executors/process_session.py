@@ -163,6 +163,7 @@ class ProcessSession:
         collector.restore()
         self._lease.close()
         self._data.close()
+        self._store.tidy()
         warning = self._store.overdraft()
         return [(None, warning)] if warning else []
 

@@ -41,30 +41,66 @@ class SegmentError(Exception):
 class Keeper(Protocol):
     """Whoever has to know that a segment is no longer needed."""
 
-    def give_back(self, fd: int, size: int) -> None:
-        """The segment is closed: do what is to be done with its descriptor."""
+    def freed(self, size: int) -> None:
+        """The segment is closed. May be called at any moment, from any thread."""
+
+
+class File:
+    """Owns a descriptor and closes it when nobody uses it any more.
+
+    Attributes:
+        fd: Valid as long as you hold this object.
+    """
+
+    __slots__ = ("__weakref__", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
 
 
 class Segment:
     """Bytes of sealed shared memory, or of a file without a name. Dropping the object closes it; mappings live on.
 
+    It may be moved to another place while others read it: take :attr:`place` once, and use what you got.
+
     Attributes:
-        fd: The descriptor, or -1 once closed.
         size: Length in bytes.
-        offset: Where it begins in the file, a multiple of the page size.
         in_memory: False if it lies on a disk.
     """
 
-    __slots__ = ("_keeper", "fd", "in_memory", "offset", "size")
+    __slots__ = ("__weakref__", "_keeping", "in_memory", "size")
 
     def __init__(
-        self, fd: int, size: int, offset: int = 0, *, in_memory: bool = True, keeper: Keeper | None = None
+        self, file: File, size: int, offset: int = 0, *, in_memory: bool = True, keeper: Keeper | None = None
     ) -> None:
-        self.fd = fd
         self.size = size
-        self.offset = offset
         self.in_memory = in_memory
-        self._keeper = keeper
+        # In one piece, so that whoever reads it while another thread moves it finds things that belong together.
+        self._keeping: tuple[tuple[File, int], Keeper | None] | None = ((file, offset), keeper)
+
+    @property
+    def place(self) -> tuple[File, int]:
+        """The file, and where in it the segment begins: a multiple of the page size.
+
+        Raises:
+            SegmentError: It has been closed.
+        """
+        keeping = self._keeping
+        if keeping is None:
+            raise SegmentError("the segment has been closed")
+        return keeping[0]
+
+    @property
+    def is_closed(self) -> bool:
+        return self._keeping is None
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, for a segment that nobody else may move or close; -1 once closed."""
+        return -1 if self._keeping is None else self._keeping[0][0].fd
 
     @classmethod
     def create(cls, parts: Iterable[BytesLike], size: int, name: str = "dremioframe") -> Segment:
@@ -84,7 +120,7 @@ class Segment:
             >>> segment.read()
             b'abcdef'
         """
-        segment = cls(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), size)
+        segment = cls(File(memory_file(name)), size)
         segment._fill(parts)
         seal(segment.fd)
         return segment
@@ -97,9 +133,9 @@ class Segment:
             OSError: No descriptor or no room left, or there can be no such file.
             ValueError: The parts are not of that size.
         """
-        written = cls(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), size, in_memory=False)
+        written = cls(File(unnamed_file(directory)), size, in_memory=False)
         written._fill(parts)
-        segment = cls(reopened(written.fd), size, in_memory=False)
+        segment = cls(File(reopened(written.fd)), size, in_memory=False)
         written.close()
         return segment
 
@@ -119,7 +155,7 @@ class Segment:
         Raises:
             SegmentError: It is neither; it has been closed.
         """
-        segment = cls(fd, 0)  # owns it from here on, and closes it if what follows fails
+        segment = cls(File(fd), 0)  # owns it from here on, and closes it if what follows fails
         try:
             status = os.fstat(fd)
             segment.size = status.st_size
@@ -130,45 +166,37 @@ class Segment:
         return segment
 
     def kept_by(self, keeper: Keeper) -> None:
-        """From now on ``keeper`` is told when it is closed, and closes the descriptor."""
-        self._keeper = keeper
+        """From now on ``keeper`` is told when it is closed."""
+        self._keeping = self.place, keeper
+
+    def move(self, file: File, offset: int, keeper: Keeper) -> None:
+        """The same bytes lie elsewhere now. Whoever took its place before still has the old one."""
+        if self._keeping is not None:  # else it was closed meanwhile
+            self._keeping = (file, offset), keeper
 
     def map(self) -> memoryview:
         """All of it as writable memory that nobody else sees. It lives as long as any view of it, or array over it.
 
         Zero copy, except where mappings cost descriptors (before Python 3.13) and those are running out.
         """
+        file, offset = self.place
         if self.size == 0:
             return memoryview(bytearray())
         if sys.version_info >= (3, 13):
-            return memoryview(
-                mmap.mmap(self.fd, self.size, _MAP_FLAGS, _MAP_PROTECTION, offset=self.offset, trackfd=False)
-            )
-        if _is_next_high(self.fd):
-            return self._copy()
-        return memoryview(mmap.mmap(self.fd, self.size, _MAP_FLAGS, _MAP_PROTECTION, offset=self.offset))
-
-    def _copy(self) -> memoryview:
-        data = memoryview(bytearray(self.size))
-        at = 0
-        while at < self.size:
-            at += os.preadv(self.fd, [data[at : at + _WRITE_LIMIT_BYTES]], self.offset + at)
-        return data
+            return memoryview(mmap.mmap(file.fd, self.size, _MAP_FLAGS, _MAP_PROTECTION, offset=offset, trackfd=False))
+        if _is_next_high(file.fd):
+            return _copy(file.fd, offset, self.size)
+        return memoryview(mmap.mmap(file.fd, self.size, _MAP_FLAGS, _MAP_PROTECTION, offset=offset))
 
     def read(self) -> bytes:
         """All of it, copied."""
         return bytes(self.map())
 
     def close(self) -> None:
-        """Give the descriptor back. Idempotent; mappings live on."""
-        fd, self.fd = self.fd, -1
-        if fd < 0:
-            return
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.give_back(fd, self.size)
-        else:
-            os.close(fd)
+        """Let go of it. Idempotent; mappings live on."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None and keeping[1] is not None:
+            keeping[1].freed(self.size)
 
     def __del__(self) -> None:
         self.close()
@@ -182,6 +210,16 @@ _MAP_PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
 def seal(fd: int) -> None:
     """Nothing in this memfd changes any more."""
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+
+
+def memory_file(name: str) -> int:
+    """A descriptor of new memory that can be sealed."""
+    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def unnamed_file(directory: str) -> int:
+    """A descriptor of a new file that has no name, in a directory that lies on a disk."""
+    return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 def reopened(fd: int) -> int:
@@ -205,6 +243,14 @@ def _is_next_high(fd: int) -> bool:
         return True
     os.close(probe)
     return is_high(probe)
+
+
+def _copy(fd: int, offset: int, size: int) -> memoryview:
+    data = memoryview(bytearray(size))
+    at = 0
+    while at < size:
+        at += os.preadv(fd, [data[at : at + _WRITE_LIMIT_BYTES]], offset + at)
+    return data
 
 
 def _is_memory(fd: int, status: os.stat_result) -> bool:

@@ -18,6 +18,7 @@ from collections import deque
 
 from . import segments
 from .segments import Segment
+from .shelves import Shelves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,25 +26,14 @@ if TYPE_CHECKING:
 
     from .segments import BytesLike
 
-_MIB = 1 << 20
-
-#: Longer segments keep their own descriptors: so many of them do not fit into memory that they would matter.
-_LONGEST_ON_SHELF = 64 * _MIB
-_SMALLEST_SHELF = 4 * _MIB
-_LARGEST_SHELF = 256 * _MIB
-
 #: How much memory is usable is asked again after so much was written.
-_LOOK_AGAIN_BYTES = 64 * _MIB
+_LOOK_AGAIN_BYTES = 64 << 20
 
 NO_LIMIT = 1 << 62
 
 
 class Store:
-    """Segments of one pool. May be used from several threads.
-
-    Attributes:
-        spill_dir: Where spilled segments go; None to look for a directory when one is needed.
-    """
+    """Segments of one pool. May be used from several threads."""
 
     def __init__(
         self, usable_memory: Callable[[], int] | None = None, share: float = 0.5, spill_dir: str | None = None
@@ -52,8 +42,9 @@ class Store:
         Args:
             usable_memory: Bytes that could still be had; None for no limit.
             share: How much of that segments may take.
+            spill_dir: Where spilled segments go; None to look for a directory when one is needed.
         """
-        self.spill_dir = spill_dir
+        self._spill_dir = spill_dir
         self._usable_memory = usable_memory
         self._share = share
         self._lock = threading.Lock()
@@ -61,8 +52,7 @@ class Store:
         self._look_at = -1 if usable_memory is not None else NO_LIMIT  # look again when so much is used
         self._used = 0
         self._freed: deque[int] = deque()  # by whoever drops a segment, at any moment: added up later
-        self._shelf: _Shelf | None = None
-        self._shelved = 0
+        self._shelves = Shelves(self.freed, self._find_spill_dir)
         self._overdrawn = False
         self._overdraft_told = False
 
@@ -75,40 +65,42 @@ class Store:
         """A new segment, in memory if there is room, else on disk.
 
         Raises:
-            OSError: No descriptor, or no room in memory and on disk.
+            OSError: No descriptor, or the memory or the disk that was chosen is full.
         """
-        if size > self.room() and (directory := self.spill_dir or find_spill_dir()) is not None:
-            return Segment.spill(parts, size, directory)
-        return self.keep(Segment.create(parts, size, name))
+        return self.keep(write(parts, size, self.room(), self._spill_dir, name))
 
     def keep(self, segment: Segment) -> Segment:
         """Take account of a segment; returns it, or what is to be used in its place."""
-        if not segment.in_memory:
-            return segment
         with self._lock:
-            self._overdrawn = self._overdrawn or segment.size > self._room()
-            self._used += segment.size
-            if segments.is_high(segment.fd) and segment.size <= _LONGEST_ON_SHELF:
-                on_shelf = self._shelve(segment)
+            if segment.in_memory:
+                self._overdrawn = self._overdrawn or segment.size > self._room()
+                self._used += segment.size
+            if segments.is_high(segment.fd):
+                on_shelf = self._shelves.put(segment)
                 if on_shelf is not None:
                     return on_shelf
-        segment.kept_by(self)
+        if segment.in_memory:
+            segment.kept_by(self)
         return segment
+
+    def tidy(self) -> None:
+        """Much may have been let go of: see whether what is left can do with less."""
+        with self._lock:
+            self._shelves.tidy(self._room())
 
     def overdraft(self) -> str | None:
         """A warning that there was no room in memory and no place on disk; None if there was, or once it is said."""
-        if not self._overdrawn or self._overdraft_told or (self.spill_dir or find_spill_dir()) is not None:
+        if not self._overdrawn or self._overdraft_told:
+            return None
+        if self._find_spill_dir() is not None:  # room was taken between looking and writing
             return None
         self._overdraft_told = True
-        return (
-            f"long results have taken more than their budget of {self._budget >> 20:,} MiB of memory, and there is no "
-            "directory on a disk to spill them to: say spill_dir="
+        where = (
+            "there is no directory on a disk to spill them to: say spill_dir="
+            if self._spill_dir is None
+            else f"they cannot be spilled to {self._spill_dir} any more"
         )
-
-    def give_back(self, fd: int, size: int) -> None:
-        """A segment with a descriptor of its own was closed; see :class:`.segments.Keeper`."""
-        os.close(fd)
-        self.freed(size)
+        return f"long results have taken more than their budget of {self._budget >> 20:,} MiB of memory, and {where}"
 
     def freed(self, size: int) -> None:
         """So much memory is free again."""
@@ -118,77 +110,48 @@ class Store:
         while self._freed:
             self._used -= self._freed.popleft()
         if self._used >= self._look_at and self._usable_memory is not None:
-            room = int(self._share * self._usable_memory())
-            self._budget = room if self._look_at < 0 else min(self._budget, self._used + room)
-            self._look_at = self._used + _LOOK_AGAIN_BYTES
+            self._look(self._usable_memory)
         return max(0, self._budget - self._used)
 
-    def _shelve(self, segment: Segment) -> Segment | None:
-        """Copy a segment to a shelf and close it; None if there is neither a descriptor nor memory for that."""
+    def _look(self, usable_memory: Callable[[], int]) -> None:
         try:
-            if self._shelf is None or not self._shelf.has_room(segment.size):
-                self._shelf = self._next_shelf(segment.size)
-            on_shelf = self._shelf.take_over(segment)
-        except OSError:
-            return None  # it keeps the descriptor that it has
-        self._shelved += segment.size
-        segment.close()
-        return on_shelf
+            room = int(self._share * usable_memory())
+        except OSError:  # no descriptor to read it by: it is asked again next time
+            return
+        self._budget = room if self._look_at < 0 else min(self._budget, self._used + room)
+        self._look_at = self._used + _LOOK_AGAIN_BYTES
 
-    def _next_shelf(self, size: int) -> _Shelf:
-        shelf, self._shelf = self._shelf, None
-        if shelf is not None:
-            shelf.complete()
-        capacity = min(max(_SMALLEST_SHELF, self._shelved), _LARGEST_SHELF)
-        return _Shelf(self, max(capacity, size))
+    def _find_spill_dir(self) -> str | None:
+        return find_spill_dir(self._spill_dir)
 
 
-class _Shelf:
-    """Many short segments one behind another in one memfd: each is written once, and the whole is freed together."""
+def write(
+    parts: Iterable[BytesLike], size: int, room: int, spill_dir: str | None, name: str = "dremioframe"
+) -> Segment:
+    """A new segment: in memory if it fits into ``room`` bytes, else on disk, if there is a place on disk.
 
-    __slots__ = ("_bytes", "_capacity", "_end", "_fd", "_store", "_write_fd")
-
-    def __init__(self, store: Store, capacity: int) -> None:
-        self._fd = self._write_fd = -1
-        self._bytes = self._end = 0
-        self._capacity = capacity
-        self._store = store
-        self._write_fd = os.memfd_create("dremioframe-shelf", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        self._fd = segments.reopened(self._write_fd)  # what readers get
-
-    def has_room(self, size: int) -> bool:
-        return self._end + size <= self._capacity
-
-    def take_over(self, segment: Segment) -> Segment:
-        """Copy a segment to the end, from descriptor to descriptor; the next one begins on a new page."""
-        os.lseek(self._write_fd, self._end, os.SEEK_SET)
-        at = segment.offset
-        end = at + segment.size
-        while at < end:
-            at += os.sendfile(self._write_fd, segment.fd, at, end - at)
-        start = self._end
-        self._end += -(-segment.size // segments.PAGE_BYTES) * segments.PAGE_BYTES
-        self._bytes += segment.size
-        return Segment(self._fd, segment.size, start, keeper=self)
-
-    def complete(self) -> None:
-        """Nothing more will come: from now on it is memory like any other."""
-        segments.seal(self._write_fd)
-        os.close(self._write_fd)
-        self._write_fd = -1
-
-    def give_back(self, fd: int, size: int) -> None:
-        """One of the segments on it was closed; the others need the descriptor. See :class:`.segments.Keeper`."""
-
-    def __del__(self) -> None:
-        for fd in (self._fd, self._write_fd):
-            if fd >= 0:
-                os.close(fd)
-        self._store.freed(self._bytes)
+    Raises:
+        OSError: No descriptor, or the memory or the disk that was chosen is full.
+    """
+    if size > room:
+        directory = find_spill_dir(spill_dir)
+        if directory is not None:
+            return Segment.spill(parts, size, directory)
+    return Segment.create(parts, size, name)
 
 
-def find_spill_dir() -> str | None:
-    """The first of TMPDIR, /var/tmp and /tmp that is a writable directory on a disk; None if there is none."""
+def find_spill_dir(chosen: str | None) -> str | None:
+    """Where to spill to; None if there is no such place.
+
+    Args:
+        chosen: The user's choice, which is not replaced by another one; None to take the first of TMPDIR, /var/tmp and
+            /tmp that is a writable directory on a disk.
+
+    Raises:
+        OSError: No descriptor to find out by.
+    """
+    if chosen is not None:
+        return chosen if os.access(chosen, os.W_OK | os.X_OK) else None
     import psutil
 
     kinds = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}

@@ -5,6 +5,7 @@ What lives here: affinity, cgroup v1 and v2, and the names under which numeric l
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 
@@ -43,7 +44,11 @@ def usable_cpus() -> int:
 
 
 def usable_memory_bytes() -> int:
-    """Memory this process could still get: what the machine has available, or its cgroups leave if that is less."""
+    """Memory this process could still get: what the machine has available, or its cgroups leave if that is less.
+
+    Raises:
+        OSError: No descriptor to read it by.
+    """
     available = _available_memory()
     for limit, used in _memory_limits():
         available = min(available, max(0, limit - used))
@@ -117,5 +122,7 @@ def _read(path: str) -> str:
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read()
-    except OSError:  # this kernel or container does not have it, which is an answer
-        return ""
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        return ""  # this kernel or container does not have it, which is an answer

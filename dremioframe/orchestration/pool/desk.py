@@ -114,9 +114,10 @@ class Desk:
             if len(answer) <= frames.INLINE_LIMIT:
                 return worker.side.send(frames.pack(Kind.ANSWER, worker.incarnation, body=answer, detail=number))
             answer = self._store.create((answer,), len(answer), "dremioframe-answer")
-        place = frames.pack_place(answer.offset, answer.size)
+        file, offset = answer.place
+        place = frames.pack_place(offset, answer.size)
         packet = frames.pack(Kind.ANSWER_SEGMENT, worker.incarnation, body=place, detail=number)
-        return worker.side.send_with(packet, (answer.fd,))
+        return worker.side.send_with(packet, (file.fd,))
 
 
 def _adopt(fds: tuple[int, ...]) -> Segment | None:

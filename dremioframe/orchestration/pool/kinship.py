@@ -74,8 +74,14 @@ def read_stat(pid: int) -> tuple[int, int] | None:
 
 
 def read_state(pid: int) -> bytes:
-    """What a process is doing, as the kernel's letter: ``R`` runs or wants to, ``T`` is stopped; empty: it is gone."""
-    return _read_stat(pid)[0]
+    """What a process is doing, as the kernel's letter: ``R`` runs or wants to, ``T`` is stopped.
+
+    Empty if it is gone, or if that cannot be known now (no descriptor to read it by).
+    """
+    try:
+        return _read_stat(pid)[0]
+    except OSError:
+        return b""
 
 
 def threads() -> list[int]:

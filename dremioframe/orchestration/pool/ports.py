@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 
-from ..payload.segments import Segment
+from ..payload.segments import File, Segment
 from . import frames
 from .channel import Closed, OutOfDescriptors
 
@@ -112,7 +112,7 @@ class Ports:
         segment = None
         if fd is not None:
             offset, size = frames.read_place(packet)
-            segment = Segment(fd, size, offset)
+            segment = Segment(File(fd), size, offset)
         try:
             if answered != number:
                 return None

@@ -27,8 +27,7 @@ import threading
 import time
 
 from ..errors import TaskCancelled
-from ..payload.segments import Segment
-from ..payload.store import find_spill_dir
+from ..payload.store import write
 from . import frames, status_page
 from .channel import Closed
 from .frames import Kind
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
+    from ..payload.segments import Segment
     from .channel import Channel
     from .status_page import StatusPage
 
@@ -237,9 +237,7 @@ class _Worker:
 
     def _make_segment(self, parts: Sequence[Any], size: int) -> Segment:
         """In memory, or on disk if the coordinator says that there is no room in memory and there is a disk."""
-        if size > self._slots[status_page.ROOM] and (directory := self._spill_dir or find_spill_dir()) is not None:
-            return Segment.spill(parts, size, directory)
-        return Segment.create(parts, size, "dremioframe-result")
+        return write(parts, size, self._slots[status_page.ROOM], self._spill_dir, "dremioframe-result")
 
     def _send(self, packet: bytes) -> None:
         try:
