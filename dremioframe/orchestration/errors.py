@@ -191,8 +191,9 @@ class PayloadError(OrchestrationError):
 
     Attributes:
         stage: One of ``"code_pickle"``, ``"code_unpickle"``, ``"args_pickle"``, ``"args_unpickle"``,
-            ``"context_pickle"``, ``"context_unpickle"``, ``"result_pickle"``, ``"result_unpickle"``,
-            ``"result_transfer"`` (no memory, disk or descriptor was left for it).
+            ``"context_pickle"``, ``"context_unpickle"``, ``"result_pickle"``, ``"result_unpickle"``; or
+            ``"code_transfer"``, ``"args_transfer"``, ``"context_transfer"``, ``"result_transfer"`` (no memory, disk or
+            descriptor was left for it).
         path: Where in the value the bad object sits, e.g. ``"result['rows'][3].lock"``.
     """
 

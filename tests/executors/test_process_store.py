@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from loguru import logger
 
 from dremioframe.orchestration import DefinitionError, PayloadError, Pipeline, ProcessExecutor, Task
 
@@ -19,9 +20,10 @@ import resource, sys
 limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 import numpy as np
-from dremioframe.orchestration import Pipeline, Task
+from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
 
 COUNT = 600
+spill = {"memory_budget": 1e-9, "spill_dir": sys.argv[2]} if len(sys.argv) > 2 else {}
 def make(i): return np.full(12_500, i)
 def total(context=None): return sum(int(context[f"make_{i}"][-1]) for i in range(COUNT))
 
@@ -32,7 +34,8 @@ for i in range(COUNT):
     pipeline.add_task(made)
     made.set_downstream(last)
 pipeline.add_task(last)
-run = pipeline.run(executor="process", max_workers=2, raise_on_failure=True)
+with ProcessExecutor(max_workers=2, **spill) as executor:
+    run = pipeline.run(executor=executor, raise_on_failure=True)
 assert run["total"] == sum(range(COUNT))
 arrays = [run[f"make_{i}"] for i in range(COUNT)]
 for array in arrays:
@@ -41,12 +44,13 @@ assert [int(array[0]) for array in arrays] == list(range(1, COUNT + 1))
 """
 
 
-@pytest.mark.parametrize("limit", [48, 128, 1024])
-def test_o10_many_long_results_under_a_hard_limit_of_descriptors(tmp_path, limit):
+@pytest.mark.parametrize(("limit", "spilled"), [(48, False), (128, False), (1024, False), (48, True), (256, True)])
+def test_o10_many_long_results_under_a_hard_limit_of_descriptors(tmp_path, limit, spilled):
     script = tmp_path / "scarce.py"
     script.write_text(SCARCE, encoding="utf-8")
+    spill_dir = [str(tmp_path)] if spilled else []
     done = subprocess.run(
-        [sys.executable, script, str(limit)], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, script, str(limit), *spill_dir], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -107,6 +111,87 @@ def test_a_full_disk_or_memory_fails_the_attempt_and_not_its_worker(tmp_path):
     assert "disk space" in str(error)
     assert os.strerror(errno.EFBIG) in str(error)
     assert before == after
+
+
+def test_arguments_for_which_there_is_no_room_say_what_is_short(tmp_path):
+    pipeline = Pipeline("full").add_task(Task("size", len, (b"x" * 300_000,)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ProcessExecutor(max_workers=1, memory_budget=1e-9, spill_dir=tmp_path) as executor:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            error = pipeline.run(executor=executor).failures["size"]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert isinstance(error, PayloadError)
+    assert (error.stage, error.path) == ("args_transfer", "args")
+    assert os.strerror(errno.EFBIG) in str(error)
+    assert "ulimit -n" in str(error)
+    assert pipeline.run(executor="process", max_workers=1)["size"] == 300_000
+
+
+def test_a_spill_directory_that_is_removed_is_done_without_and_said(tmp_path):
+    directory = tmp_path / "spill"
+    directory.mkdir()
+    pipeline = Pipeline("long").add_task(Task("make", lambda: np.arange(50_000)))
+    said: list[str] = []
+    sink = logger.add(said.append, level="WARNING", format="{message}")
+    try:
+        with ProcessExecutor(max_workers=1, memory_budget=1e-9, spill_dir=directory) as executor:
+            pipeline.run(executor=executor, raise_on_failure=True)
+            assert not said
+            directory.rmdir()
+            assert pipeline.run(executor=executor, raise_on_failure=True)["make"][-1] == 49_999
+    finally:
+        logger.remove(sink)
+    assert [str(directory) in text for text in said] == [True]
+
+
+TAKE_ALL = """
+import os, resource, sys, threading
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+import numpy as np
+from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
+
+begun, taken = sys.argv[1:]
+
+def die_once(context=None):
+    if context.attempt == 1:
+        with open(begun, "w"), open(taken):  # a rendezvous at either
+            os.kill(os.getpid(), 9)
+    return 0
+
+def make(i): return np.full(20_000, i)
+
+pipeline = Pipeline("short").add_task(Task("die_once", die_once, retries=1))
+for i in range(40):
+    pipeline.add_task(Task(f"make_{i}", make, (i,)))
+with ProcessExecutor(max_workers=2) as executor:
+    handle = pipeline.start(executor=executor)
+    reader, writer = open(begun), open(taken, "w")
+    held = []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        print(error)
+    writer.close()
+    # Longer than a silent worker is waited for: that is when it is looked what each is doing.
+    threading.Timer(2.5, lambda: [os.close(fd) for fd in held]).start()
+    run = handle.result()
+assert [int(run[f"make_{i}"][-1]) for i in range(40)] == list(range(40))
+assert len(run.tasks["die_once"].attempts) == 2
+"""
+
+
+def test_o10_no_descriptor_at_all_for_a_while_is_waited_out(tmp_path):
+    script = tmp_path / "take_all.py"
+    script.write_text(TAKE_ALL, encoding="utf-8")
+    fifos = [str(tmp_path / name) for name in ("begun", "taken")]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+    done = subprocess.run([sys.executable, script, *fifos], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert os.strerror(errno.EMFILE) in done.stdout
 
 
 @pytest.mark.parametrize("share", [0, 1.5, "much", None, float("nan")])

@@ -239,8 +239,8 @@ def _hostile(error: BaseException) -> str:
 
 
 def _no_room(size: int, error: OSError | MemoryError, stage: str, path: str) -> Unsendable:
-    reason = f"no shared memory of {size} bytes for it: {describe(error)}"
-    return Unsendable(Failure.payload(stage, path, reason))
+    reason = f"there is no place for its {size:,} bytes: {describe(error)}"
+    return Unsendable(Failure.payload(stage.replace("_pickle", "_transfer"), path, reason))
 
 
 def _args_path(path: str) -> str:

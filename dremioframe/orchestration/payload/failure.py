@@ -40,12 +40,15 @@ _WHAT_FAILED = {
     "context_unpickle": "a value of its context cannot be loaded",
     "result_pickle": "its result cannot be sent back",
     "result_unpickle": "its result cannot be loaded",
+    "code_transfer": "its code cannot be handed to a worker",
+    "args_transfer": "its arguments cannot be handed to a worker",
+    "context_transfer": "a value of the run's context cannot be handed to a worker",
     "result_transfer": "its result cannot be handed over",
 }
 _WHAT_TO_DO = {
     "pickle": "pass what the object can be made from, or use executor='thread'",
     "unpickle": "the module that defines the object must be importable, in the same version, where it is read",
-    "transfer": "free memory, disk space or descriptors, or return less",
+    "transfer": "free memory, disk space or descriptors (ulimit -n), or hand over less",
 }
 
 

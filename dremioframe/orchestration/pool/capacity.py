@@ -208,7 +208,7 @@ class Capacity:
     def start_failed(self, why: str, *, from_outside: bool) -> None:
         """A worker of a lease could not be started; ``slow_down`` has been said before."""
         with self._lock:
-            self._starts.failed(why, from_outside=from_outside)
+            self._starts.failed(why, passing=from_outside)
 
     def slow_down(self) -> None:
         """A worker of a lease has ended for nothing."""
@@ -309,7 +309,7 @@ class Capacity:
         try:
             return self._nursery.fork()
         except (OSError, WorkerStartError) as error:
-            self._starts.failed(f"cannot start a worker: {error}")
+            self._starts.failed(f"cannot start a worker: {error}", passing=isinstance(error, OSError))
             self._starts.slow_down()
             return None
 

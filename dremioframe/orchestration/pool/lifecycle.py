@@ -205,9 +205,14 @@ def _story(worker: WorkerHandle) -> str:
     if worker.exit is None:
         return "was killed because its fork server had ended"
     text = termination.describe_exit(*worker.exit, worker.farewell)
-    if worker.exit[1] == SIGKILL:
-        text += f"; {cpu.usable_memory_bytes() >> 20:,} MiB of memory are usable now"
-    return text
+    return text + _memory_story() if worker.exit[1] == SIGKILL else text
+
+
+def _memory_story() -> str:
+    try:
+        return f"; {cpu.usable_memory_bytes() >> 20:,} MiB of memory are usable now"
+    except OSError as error:
+        return f"; how much memory is usable cannot be looked up: {error}"
 
 
 def _boot_story(worker: WorkerHandle) -> str:

@@ -2,9 +2,9 @@
 
 After a worker that ended for nothing the next one waits a little, longer each time, so that whatever is wrong does not
 eat the machine; the first that gets ready ends that. After three failed starts in a row with no worker alive there is
-no hope, and whoever waits for one is told why. One that was killed from outside says less about the next than one that
-gave up by itself, so it takes more of those. One that failed for a reason which the next would meet too (a module
-that cannot be preloaded) ends the hope at once.
+no hope, and whoever waits for one is told why. What may pass says less about the next start than a worker that gave up
+by itself: somebody has killed it, or there was no descriptor for it. It takes more of those, about ten seconds of them.
+One that failed for a reason which the next would meet too (a module that cannot be preloaded) ends the hope at once.
 
 What lives here: counting. What may not: processes. Guarded by the lock of ``capacity``.
 """
@@ -16,7 +16,7 @@ import time
 from ..errors import WorkerStartError
 
 _FAILURES_ALLOWED = 3
-_KILLS_ALLOWED = 10
+_PASSING_ALLOWED = 10  # with the delays below these take 9 s
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
 
@@ -28,24 +28,24 @@ class Starts:
         not_before: No worker may be started before this moment; 0 if none has failed yet.
     """
 
-    __slots__ = ("_delay_s", "_failures", "_final", "_kills", "_why", "not_before")
+    __slots__ = ("_delay_s", "_failures", "_final", "_passing", "_why", "not_before")
 
     def __init__(self) -> None:
         self.not_before = 0.0
         self._failures = 0
-        self._kills = 0
+        self._passing = 0
         self._final = False
         self._why = ""
         self._delay_s = _FIRST_DELAY_S
 
     def forgive(self) -> None:
         """A new run is a new try."""
-        self._failures = self._kills = 0
+        self._failures = self._passing = 0
         self._final = False
 
     def succeeded(self) -> None:
         """A worker is ready."""
-        self._failures = self._kills = 0
+        self._failures = self._passing = 0
         self._delay_s = _FIRST_DELAY_S
 
     def slow_down(self) -> None:
@@ -53,17 +53,17 @@ class Starts:
         self.not_before = time.monotonic() + self._delay_s
         self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
 
-    def failed(self, why: str, *, from_outside: bool = False, final: bool = False) -> None:
+    def failed(self, why: str, *, passing: bool = False, final: bool = False) -> None:
         """A worker could not be started. Why may be known only after :meth:`slow_down` was said.
 
         Args:
             why: In words, on the last line; what comes before that is its traceback.
-            from_outside: Somebody has killed it.
+            passing: Somebody has killed it, or the system was short of something.
             final: The next would fail for the same reason.
         """
         self._final = self._final or final
-        if from_outside:
-            self._kills += 1
+        if passing:
+            self._passing += 1
         else:
             self._failures += 1
         self._why = why.strip() or "no reason is known"
@@ -74,12 +74,12 @@ class Starts:
 
     def hopeless(self, alive: int) -> bool:
         """Whether there is no point in another start, with so many workers alive or being started."""
-        tried = self._failures >= _FAILURES_ALLOWED or self._kills >= _KILLS_ALLOWED
+        tried = self._failures >= _FAILURES_ALLOWED or self._passing >= _PASSING_ALLOWED
         return not alive and (self._final or tried)
 
     def give_up(self) -> WorkerStartError:
         """What to tell those who wait for a worker. Said once; after that it is a new try."""
-        failures = self._failures + self._kills
+        failures = self._failures + self._passing
         self.forgive()
         times = f" ({failures} failed starts in a row)" if failures > 1 else ""
         return WorkerStartError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from . import kinship
 from .status_page import Farewell
@@ -16,6 +17,10 @@ from .status_page import Farewell
 #: Makes a worker write the stacks of its threads, from C, whatever it is doing. A real-time signal because tasks and
 #: libraries use SIGUSR1 and SIGUSR2.
 DUMP_SIGNAL = signal.SIGRTMIN + 11
+
+#: How often it is looked for what is left of a session, and the pause where that could not be done.
+_SWEEPS = 20
+_SWEEP_AGAIN_S = 0.05
 
 _ADVICE: dict[int, str] = {
     signal.SIGKILL: "usually the kernel's out-of-memory killer, or somebody's kill -9",
@@ -78,13 +83,22 @@ def kill_sessions(sessions: frozenset[int]) -> None:
 
     Each is opened first and looked at again afterwards, so a number that was given to a stranger meanwhile is spared.
     Asked again until none is left, because they may fork; a bounded number of times, because they may never die.
+
+    Raises:
+        OSError: For a second there was no descriptor to look by.
     """
-    for _ in range(20):
-        members = kinship.session_members(sessions)
-        if not members:
-            return
-        for pid in members:
-            _kill_member(pid, sessions)
+    for left in reversed(range(_SWEEPS)):
+        try:
+            members = kinship.session_members(sessions)
+            for pid in members:
+                _kill_member(pid, sessions)
+        except OSError:
+            if not left:
+                raise
+            time.sleep(_SWEEP_AGAIN_S)
+        else:
+            if not members:
+                return
 
 
 def _kill_member(pid: int, sessions: frozenset[int]) -> None:
