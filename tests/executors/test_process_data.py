@@ -33,8 +33,8 @@ def test_long_arguments_without_room_fail_their_own_attempt(monkeypatch, refusal
         assert run["short"] == 1
         error = run.failures["long"]
         assert isinstance(error, PayloadError)
-        assert (error.task, error.stage, error.path) == ("long", "args_pickle", "args")
-        assert "shared memory" in str(error)
+        assert (error.task, error.stage, error.path) == ("long", "args_transfer", "args")
+        assert "there is no place for its" in str(error)
         assert type(refusal).__name__ in str(error)
         assert len(run.tasks["long"].attempts) == 1
         assert pipeline.run(executor=executor)["long"] == len(LONG)
@@ -48,7 +48,7 @@ def test_a_long_run_value_without_room_fails_who_reads_it(monkeypatch):
     assert run["not"] == 0
     error = run.failures["reads"]
     assert isinstance(error, PayloadError)
-    assert (error.stage, error.path) == ("context_pickle", "long")
+    assert (error.stage, error.path) == ("context_transfer", "long")
     assert "Too many open files" in str(error)
 
 
