@@ -6,7 +6,8 @@ It knows nothing of tasks and graphs; it could be a library of its own. Bottom u
     channel, status_page            one socket end; one shared page
     kinship, termination, cpu,      what the operating system is asked for
     interpreter, descriptors
-    changes, hygiene, ports, worker what runs in worker processes
+    changes, streams, settings,     what runs in worker processes
+    hygiene, ports, worker
     boot, preload, birth, zygote    and in their fork server
     zygote_client, worker_handle    the same two as the coordinator sees them
     nursery, starts                 starting them, and how that has been going
