@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dremioframe.orchestration.errors import WorkerStartError
@@ -37,6 +39,16 @@ def test_o8_a_module_that_cannot_be_imported_is_tried_once_and_told_in_words(mak
     assert str(error).startswith(f"no worker process could be started: {words}")
     assert "hopeless_module.py" in error.boot_traceback
     assert tries.read_text() == "x"
+
+
+def test_a_preloaded_module_that_closes_standard_descriptors_leaves_the_null_device(
+    make_pool, connect, tmp_path, monkeypatch
+):
+    (tmp_path / "closing_module.py").write_text("import os\nfor fd in (0, 1, 2): os.close(fd)")
+    monkeypatch.syspath_prepend(tmp_path)
+    client = connect(make_pool(preload=("closing_module",)))
+    look = "import os; out = repr([os.readlink(f'/proc/self/fd/{fd}') for fd in (0, 1, 2)]).encode()"
+    assert client.run(look) == repr([os.devnull] * 3).encode()
 
 
 def test_o8_the_next_run_is_a_new_try(make_pool, connect, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ class Streams:
     __slots__ = ("_err", "_in", "_out")
 
     def __init__(self) -> None:
-        _fill_gaps()
+        fill_gaps()
         self._in, self._out, self._err = _Stream("stdin", 0), _Stream("stdout", 1), _Stream("stderr", 2)
 
     def flush(self) -> None:
@@ -166,8 +166,11 @@ def _report_unflushed(fd: int, name: str, error: BaseException) -> None:
         return
 
 
-def _fill_gaps() -> None:
-    """What a preloaded module or an initializer has closed is /dev/null from now on, and no call's file."""
+def fill_gaps() -> None:
+    """A standard descriptor that user code has closed before the first call is /dev/null from now on.
+
+    Otherwise its number would go to a worker's channel, or to a call's file.
+    """
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)

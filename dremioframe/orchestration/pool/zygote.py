@@ -40,7 +40,7 @@ import sys
 import time
 from collections import deque
 
-from . import birth, changes, channel, frames, kinship
+from . import birth, changes, channel, frames, kinship, streams
 from .boot import CONTROL_FD, COORDINATOR_FD
 from .channel import Channel, Closed
 from .frames import Kind
@@ -75,6 +75,7 @@ def main(boot: BootMessage) -> NoReturn:
             boot["start_limit_s"],
             lambda story: _refuse_to_boot(control, story),
         )
+        streams.fill_gaps()
         newborn = birth.prepare(boot["runner"], boot["initializer"], boot["spill_dir"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
         _refuse_to_boot(control, story(error))
