@@ -56,3 +56,30 @@ def run_script(tmp_path: Path) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def round_trip(run_script: Callable[..., str]) -> Callable[[str], None]:
+    """Defines what a text defines in a script, and sends what its `make()` makes to a worker and back, in two runs.
+
+    The text's `check(made)` says whether it and its class are what they should be.
+    """
+    tour = """
+with Worker() as worker:
+    def work(given):
+        assert check(given), "what arrived"
+        made = make()
+        assert check(made), "what was made there"
+        return made
+
+    assert check(make()), "the idiom itself"
+    for _ in range(2):
+        assert check(worker(work, make())), "what came back"
+        worker.begin_run()
+    assert check(make()), "what stayed at home"
+"""
+
+    def run(idiom: str) -> None:
+        run_script(idiom + tour)
+
+    return run

@@ -17,7 +17,6 @@ from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
 from ..pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
-from . import collector
 from .process_calls import CallData, Unsendable
 from .process_outcome import ProcessOutcome
 
@@ -52,7 +51,6 @@ class ProcessSession:
         self._ended: list[tuple[int, int, Outcome]] = []
         self._stops: dict[tuple[int, int], int] = {}
         self._lease = pool.lease(self._answer, max_workers=plan.max_workers, ended_type=ProcessOutcome)
-        collector.relax()
 
     def now(self) -> float:
         return time.monotonic()
@@ -160,7 +158,6 @@ class ProcessSession:
         return False
 
     def close(self) -> list[tuple[str | None, str]]:
-        collector.restore()
         self._lease.close()
         self._data.close()
         self._store.tidy()

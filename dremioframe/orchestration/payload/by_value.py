@@ -13,9 +13,9 @@ from __future__ import annotations
 from types import FunctionType, ModuleType
 
 import cloudpickle
-from cloudpickle.cloudpickle import _dynamic_class_reduce, _make_skeleton_class, subimport
+from cloudpickle.cloudpickle import subimport
 
-from . import importable, reducers, references, tokens
+from . import class_by_value, importable, reducers, references, tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             return _reduce_module(obj)
         else:
             reduced = reducers.reduce(obj, kind)
-            if reduced is NotImplemented and kind not in self.dispatch_table:
+            # No table has a class whose metaclass makes it unhashable.
+            if reduced is NotImplemented and (type(kind).__hash__ is None or kind not in self.dispatch_table):
                 return self._reduce_object(obj, kind)
         return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
@@ -76,7 +77,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
 
     def _by_value(self, code: Code) -> tuple[Any, ...]:
         if isinstance(code, type):
-            make, args, state, _, _, set_state = _with_slots(code, *_dynamic_class_reduce(code))
+            make, args, set_state, state = class_by_value.reduce(code)
         else:
             make, args, state, _, _, set_state = self._dynamic_function_reduce(code)
             args, state, set_state = _at_home(code, args, state, set_state, self._direction != references.UP)
@@ -88,15 +89,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
         if self._pins is not None:
             self._pins[token] = code
         return tokens.define, (token, from_above, make, args), (set_state, state), None, None, tokens.finish
-
-
-def _with_slots(cls: type, make: Any, args: Any, *rest: Any) -> tuple[Any, ...]:
-    # cloudpickle sets __slots__ afterwards, when they have no effect any more: instances would get a __dict__, which
-    # the original's instances have no place for. (A tuple can have no slots; naming them upsets typing.NamedTuple.)
-    if "__slots__" in cls.__dict__ and make is _make_skeleton_class and not issubclass(cls, tuple):
-        kind, name, bases, namespace, *more = args
-        args = (kind, name, bases, {**namespace, "__slots__": cls.__dict__["__slots__"]}, *more)
-    return make, args, *rest
 
 
 class _Call:
