@@ -96,12 +96,14 @@ def test_peak_memory_is_each_calls_own(client):
     assert 32 << 20 < third.peak_memory_bytes < 96 << 20
 
 
-def test_one_thousand_calls_on_two_workers_each_end_once(make_pool, connect):
+def test_one_thousand_calls_on_two_workers_each_end_once(make_pool, connect, tmp_path):
+    os.mkfifo(tmp_path / "meeting")
     client = connect(make_pool(size=2))
+    meeting = [client.submit(f"open({str(tmp_path / 'meeting')!r}, {mode!r}); out = b''") for mode in "rw"]
     calls = [client.submit(f"out = b'{n}'") for n in range(1000)]
-    client.until(lambda: len(client.ended) == 1000)
+    client.until(lambda: len(client.ended) == 1002)
     assert [bytes(client.end(call_id).payload) for call_id in calls] == [str(n).encode() for n in range(1000)]
-    assert len({client.end(call_id).pid for call_id in calls}) == 2
+    assert len({client.end(call_id).pid for call_id in meeting}) == 2  # neither opens it without the other
 
 
 def test_workers_are_forked_only_as_needed(make_pool, connect):
