@@ -180,7 +180,7 @@ def read_place(packet: bytes) -> tuple[int, int]:
     return offset, size
 
 
-def read_call_id(packet: bytes) -> int:
+def read_call_id(packet: bytes | bytearray) -> int:
     """The call id in a frame of our own, of which at least the header was received."""
     call_id: int = _HEADER.unpack_from(packet)[3]
     return call_id
