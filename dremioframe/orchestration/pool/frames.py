@@ -23,6 +23,8 @@ _MAGIC = 0xDF01
 
 _HEADER = struct.Struct("<HHIQIIQ")
 HEADER_SIZE = _HEADER.size
+_LENGTH = struct.Struct("<I")
+_LENGTH_AT = struct.calcsize("<HHIQ")
 
 #: Most bytes of a packet. The default send buffer of a socket is 212,992 bytes, and a packet has to fit in it whole.
 PACKET_LIMIT = 204_800
@@ -184,6 +186,12 @@ def read_call_id(packet: bytes | bytearray) -> int:
     """The call id in a frame of our own, of which at least the header was received."""
     call_id: int = _HEADER.unpack_from(packet)[3]
     return call_id
+
+
+def read_length(buffer: memoryview, at: int) -> int:
+    """The length of the body of a frame that begins there."""
+    length: int = _LENGTH.unpack_from(buffer, at + _LENGTH_AT)[0]
+    return length
 
 
 def pack_exit(exit_code: int | None, signal: int | None) -> int:

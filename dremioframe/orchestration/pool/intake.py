@@ -6,6 +6,7 @@ What lives here: what one received packet means. What may not: anything that is 
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from . import frames
 from .channel import OutOfDescriptors
@@ -14,6 +15,8 @@ from .frames import FLAG_RETIRING, FLAG_SEGMENT, FROM_WORKER, OUTCOME_RECEIVE_SI
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .capacity import Capacity
     from .desk import Desk
     from .events import CallEnded
@@ -46,26 +49,13 @@ class Intake:
     def drain(self, worker: WorkerHandle) -> None:
         """Read all outcomes that are there."""
         calls = worker.calls
-        receive = worker.inbox.receive
         before, wall_ns = len(calls), 0
         try:
             if worker.unclaimed is not None:
                 wall_ns = self._claim_again(worker)
-            while worker.unclaimed is None and (packet := receive(OUTCOME_RECEIVE_SIZE)) is not None:
-                kind, call_id, detail, number = frames.parse(packet, worker.incarnation, FROM_WORKER)
-                if kind != _OUTCOME:
-                    self._on_other(worker, kind, call_id, packet)
-                    continue
-                if call_id not in calls or len(packet) < _OUTCOME_HEADER_SIZE:
-                    raise ProtocolError(f"an outcome of call {call_id} in {len(packet)} bytes")
-                if detail <= STATUS_MASK and worker.order is None:  # as a rule
-                    del calls[call_id]
-                    self._floor.events.append(self._ended_type(call_id, detail, worker.pid, number, packet, None))
-                elif not self._take(worker, call_id, detail, number, packet):
-                    break
-                wall_ns += number
-                if not calls:
-                    break  # nothing more can come, and asking costs as much as a packet does
+            wall_ns += self._read(worker, worker.ring.receive)
+            if calls or not before:  # else nothing more can come, and asking costs as much as a packet does
+                wall_ns += self._read(worker, partial(worker.inbox.receive, OUTCOME_RECEIVE_SIZE))
         except ProtocolError as error:
             self._floor.condemn(worker, f"it sent a malformed packet: {error}")
         ended = before - len(calls)
@@ -75,6 +65,26 @@ class Intake:
             self._window.observe(ended, wall_ns)
             if not calls:
                 self._on_empty(worker)
+
+    def _read(self, worker: WorkerHandle, receive: Callable[[], bytes | None]) -> int:
+        """Read outcomes until there is none, or the rest has to wait; returns how long their calls took."""
+        calls, events, wall_ns = worker.calls, self._floor.events, 0
+        while worker.unclaimed is None and (packet := receive()) is not None:
+            kind, call_id, detail, number = frames.parse(packet, worker.incarnation, FROM_WORKER)
+            if kind != _OUTCOME:
+                self._on_other(worker, kind, call_id, packet)
+                continue
+            if call_id not in calls or len(packet) < _OUTCOME_HEADER_SIZE:
+                raise ProtocolError(f"an outcome of call {call_id} in {len(packet)} bytes")
+            if detail <= STATUS_MASK and worker.order is None:  # as a rule
+                del calls[call_id]
+                events.append(self._ended_type(call_id, detail, worker.pid, number, packet, None))
+            elif not self._take(worker, call_id, detail, number, packet):
+                break
+            wall_ns += number
+            if not calls:
+                break
+        return wall_ns
 
     def _take(self, worker: WorkerHandle, call_id: int, detail: int, wall_ns: int, packet: bytes) -> bool:
         """Take one outcome; False if that has to wait, or if it is void."""

@@ -216,6 +216,7 @@ class Lease:
             self._lifecycle.due,
             self._dispatch.due(now),
             floor.resume_due,
+            floor.recheck_due,
         )
         sleep_s = (
             0.0 if floor.events or self._woken else -1 if due == NEVER else min(max(0.0, due - now), _LONGEST_SLEEP_S)
@@ -246,7 +247,11 @@ class Lease:
             self._floor.pause(fd)
 
     def _expire(self, now: float) -> None:
-        """Something is due. Everything that could be read has been read, so nobody is judged by stale news."""
+        """Something is due. Everything that can be read is read before, so nobody is judged by stale news."""
+        self._floor.recheck_due = NEVER
+        for worker in list(self._floor.workers.values()):
+            if not worker.ring.is_empty:
+                self._intake.drain(worker)
         if now >= self._floor.resume_due:
             self._floor.resume()
             for worker in list(self._floor.workers.values()):

@@ -34,6 +34,7 @@ from .frames import Kind
 from .hygiene import Hygiene
 from .ports import Ports, RequestFailed
 from .refusal import Refusal, describe, story
+from .ring import IS_ORDERED, RingWriter
 from .status_page import Farewell
 from .termination import DUMP_SIGNAL
 
@@ -59,6 +60,11 @@ _BODY = frames.HEADER_SIZE
 _count_threads = _thread._count  # noqa: SLF001 - there is no public one
 _RUSAGE_SELF = resource.RUSAGE_SELF
 _RUNNING, _STARTED_NS, _FAREWELL = status_page.RUNNING, status_page.STARTED_NS, status_page.FAREWELL
+_SENT = status_page.SENT
+
+#: One outcome of so many is a packet, which wakes the coordinator: it is to send more before nothing is left to do.
+_RING_MOST = 16
+_RING_LONGEST = 2048
 
 
 def become(
@@ -97,6 +103,9 @@ class _Worker:
         self._identity = inbox.identity()
         self._ports = ports
         self._slots = page.slots
+        self._ring = RingWriter(page)
+        self._received = 0  # calls, ever
+        self._unheard = 0  # outcomes in the ring since the last packet
         self._spill_dir = spill_dir
         self.pid = os.getpid()
         self._cpu_s = 0.0
@@ -129,6 +138,7 @@ class _Worker:
                 self._end(Farewell.CHANNEL_LOST)
             if not length:
                 self._end(Farewell.CHANNEL_LOST)
+            self._received += 1
             self._attend(frames.read_call_id(buffer), bytes(view[_BODY:length]), run)
 
     def on_sigterm(self, signum: int, frame: object) -> None:
@@ -205,7 +215,21 @@ class _Worker:
         self._cpu_s, self._peak_kib, self._peak_rose = cpu_s, peak_kib, rose
         wall_ns = _monotonic_ns() - started_ns
         stats = (started_ns, cpu_ns, peak, self._ports.bytes_in)
-        self._send(frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload))
+        outcome = frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload)
+        if not self._may_wait(detail, outcome) or not self._ring.put(outcome):
+            self._unheard = 0
+            self._send(outcome)
+
+    def _may_wait(self, detail: int, outcome: bytes) -> bool:
+        """Whether an outcome may go to the ring: more calls wait for this worker, and it will tell of itself soon."""
+        self._unheard += 1
+        return (
+            self._slots[_SENT] > self._received
+            and self._unheard < _RING_MOST
+            and len(outcome) <= _RING_LONGEST
+            and detail <= frames.STATUS_MASK
+            and IS_ORDERED
+        )
 
     def _forget_peak(self) -> None:
         """Bring the high-water mark down to what is in use now: an earlier call has raised it, and is gone.

@@ -12,6 +12,7 @@ import select
 import time
 
 from . import channel, frames, kinship, status_page
+from .ring import RingReader
 from .status_page import StatusPage
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ class WorkerHandle:
         inbox: Our end of the inbox: calls out, outcomes in.
         side: Our end of the side channel: its requests in, our answers out.
         page: What it shows of itself.
+        ring: Outcomes that came without a packet.
         calls: The calls it holds, read or unread, with their time-outs in seconds.
         pidfd: Descriptor of the process, or -1 as long as the zygote has not told.
         sent: Calls sent to it and not taken back, in its whole life.
@@ -69,6 +71,7 @@ class WorkerHandle:
         "page",
         "pidfd",
         "results",
+        "ring",
         "sent",
         "served",
         "side",
@@ -85,6 +88,7 @@ class WorkerHandle:
         self.side, worker_side = side
         self._worker_side: Channel | None = worker_side
         self.page = page
+        self.ring = RingReader(page)
         self.calls: dict[int, float | None] = {}
         self.pidfd = -1
         self._pid = 0
@@ -157,6 +161,7 @@ class WorkerHandle:
             return False
         self.calls[call_id] = timeout_s
         self.sent += 1
+        self.page.slots[status_page.SENT] = self.sent
         return True
 
     def take_back(self) -> list[int]:
@@ -171,6 +176,7 @@ class WorkerHandle:
             if call_id in self.calls:  # or the worker has claimed, falsely, that it has ended
                 del self.calls[call_id]
                 taken.append(call_id)
+        self.page.slots[status_page.SENT] = self.sent
         self.full = False
         return taken
 
