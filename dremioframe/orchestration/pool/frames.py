@@ -23,8 +23,7 @@ _MAGIC = 0xDF01
 
 _HEADER = struct.Struct("<HHIQIIQ")
 HEADER_SIZE = _HEADER.size
-_LENGTH = struct.Struct("<I")
-_LENGTH_AT = struct.calcsize("<HHIQ")
+_PEEK = struct.Struct("<H14xI")
 
 #: Most bytes of a packet. The default send buffer of a socket is 212,992 bytes, and a packet has to fit in it whole.
 PACKET_LIMIT = 204_800
@@ -188,10 +187,10 @@ def read_call_id(packet: bytes | bytearray) -> int:
     return call_id
 
 
-def read_length(buffer: memoryview, at: int) -> int:
-    """The length of the body of a frame that begins there."""
-    length: int = _LENGTH.unpack_from(buffer, at + _LENGTH_AT)[0]
-    return length
+def peek(buffer: memoryview, at: int) -> int:
+    """The size of the frame that begins there, unchecked; 0 if there are zeros instead."""
+    magic, length = _PEEK.unpack_from(buffer, at)
+    return HEADER_SIZE + length if magic else 0
 
 
 def pack_exit(exit_code: int | None, signal: int | None) -> int:

@@ -6,8 +6,9 @@ is held back: an outcome is in the ring, complete, before the page says that the
 
     bytes of the frame -> WRITTEN moves past them -> RUNNING = 0        (the coordinator reads in the opposite order)
 
-Frames lie one behind another, each on a multiple of eight. One that does not fit before the end begins at the start,
-and eight zeros say so. WRITTEN and READ count bytes from the beginning of time; either has one writer.
+Frames lie one behind another, each on a multiple of eight. One that does not fit before the end begins at the start;
+zeros in place of a header say so, if there is room for one. WRITTEN and READ count bytes from the beginning of time;
+either has one writer.
 
 Stores become visible in the order in which they were made on x86-64 only; elsewhere all outcomes are packets.
 
@@ -27,9 +28,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .status_page import StatusPage
 
-_SKIP = bytes(8)
 _HEADER_SIZE = frames.HEADER_SIZE
-_length_of = frames.read_length
+_SKIP = bytes(_HEADER_SIZE)
+_LAST_START = RING_BYTES - _HEADER_SIZE
+_peek = frames.peek
 
 IS_ORDERED = os.uname().machine == "x86_64"
 
@@ -55,7 +57,8 @@ class RingWriter:
         if end - self._slots[READ] > RING_BYTES:
             return False
         if skipped:
-            self._bytes[at : at + 8] = _SKIP
+            if at <= _LAST_START:
+                self._bytes[at : at + _HEADER_SIZE] = _SKIP
             at = 0
         self._bytes[at : at + size] = frame
         self._slots[WRITTEN] = self._written = end
@@ -86,11 +89,12 @@ class RingReader:
         if not waiting:
             return None
         at = self._read % RING_BYTES
-        if self._bytes[at : at + 8] == _SKIP:
+        size = _peek(self._bytes, at) if at <= _LAST_START else 0
+        if not size:
             waiting -= RING_BYTES - at
             self._read += RING_BYTES - at
             at = 0
-        size = _HEADER_SIZE + _length_of(self._bytes, at) if at + _HEADER_SIZE <= RING_BYTES else 0
+            size = _peek(self._bytes, at)
         if not 0 < size <= waiting <= RING_BYTES or at + size > RING_BYTES:
             raise ProtocolError(f"a ring with {waiting} bytes to read, and a frame of {size} at {at}")
         frame = bytes(self._bytes[at : at + size])
