@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 PR_SET_CHILD_SUBREAPER = 36
 TURN_LIMIT_S = 240.0
-SLOW_TURN_S = 15.0
-SLOW_ROUNDS = 2
-"""An engine that needs so long for one turn gets no more of them: the whole table has to fit into half an hour."""
+FEWER_ROUNDS = ((30.0, 1), (12.0, 2))
+"""Seconds of a turn, and how many turns an engine gets that needs longer: the whole table has to fit into half an hour."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,23 @@ def conduct(
         for series in measured.contestants.values():
             series.reason = reason
         return measured
-    slow: set[str] = set()
-    for number in range(max(1, round(rounds * workload.rounds))):
+    planned = max(1, round(rounds * workload.rounds))
+    turns = dict.fromkeys(contestants, planned)
+    for number in range(planned):
         for contestant, series in measured.contestants.items():
-            if series.reason or (contestant in slow and number >= SLOW_ROUNDS):
+            if series.reason or number >= turns[contestant]:
                 continue
             outcome = take_turn(workload.name, contestant, settings)
             tell(f"{workload.name}, round {number + 1}: {contestant} ({outcome.seconds:.1f} s)")
             series.reason = outcome.reason
             series.add(outcome.figures or {})
-            if outcome.seconds > SLOW_TURN_S:
-                slow.add(contestant)
+            turns[contestant] = min(turns[contestant], most_turns(outcome.seconds))
     return measured
+
+
+def most_turns(seconds: float) -> int:
+    """How many turns an engine gets that takes so long for one."""
+    return next((turns for limit, turns in FEWER_ROUNDS if seconds > limit), sys.maxsize)
 
 
 def refusal(workload: Workload, settings: Settings) -> str | None:

@@ -61,9 +61,9 @@ def row(name: str, series: Series, label: str, reference: float | None) -> str:
 
 
 def goals(results: Results) -> str:
-    """A line for each goal: promised, measured, met or missed."""
+    """A line for each goal of the workloads that were run: promised, measured, met or missed."""
     lines = [f"{'goal':54}{'promised':30}{'measured':>12}"]
-    for goal in GOALS:
+    for goal in (goal for goal in GOALS if goal.workload in results):
         value = goal.measured(results)
         found = "not measured" if value is None else f"{number(value)} {goal.unit}"
         verdict = "" if value is None else ("met" if goal.met(value) else "MISSED")
