@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 VENV := .venv
-BIN := $(VENV)/bin
+BIN = $(VENV)/bin
 # The first interpreter that starts and is new enough; `make test PYTHON=/path/to/python3` chooses another.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \

@@ -101,7 +101,6 @@ def take_turn(workload: str, contestant: str, settings: Settings) -> Outcome:
         with Path(folder, "log").open("w+", encoding="utf-8", errors="replace") as log:
             status = run_bounded(command, log.fileno())
             seconds = time.perf_counter() - started
-            end_strays()
             found: dict[str, Any] = {"reason": ended_early(status)}
             if result.exists() and (written := result.read_text(encoding="utf-8")):
                 found = json.loads(written)
@@ -126,6 +125,7 @@ def run_bounded(command: list[str], log: int) -> int | None:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        end_strays()
 
 
 def ended_early(status: int | None) -> str:
