@@ -114,6 +114,7 @@ def run_bounded(command: list[str], log: int) -> int | None:
     """The exit status, or None if it had to be ended."""
     paths = [str(ROOT), str(ROOT / "examples"), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    bystanders = set(psutil.Process().children(recursive=True))
     process = subprocess.Popen(
         command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
@@ -125,19 +126,19 @@ def run_bounded(command: list[str], log: int) -> int | None:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        end_strays()
+        end_strays(bystanders)
 
 
 def ended_early(status: int | None) -> str:
     return f"failed: no end within {TURN_LIMIT_S:.0f} s" if status is None else f"failed: exit status {status}"
 
 
-def end_strays() -> None:
+def end_strays(bystanders: set[psutil.Process]) -> None:
     """Whatever the turn started and did not end; the next one is to have the machine for itself."""
-    while strays := psutil.Process().children(recursive=True):
+    while strays := set(psutil.Process().children(recursive=True)) - bystanders:
         for stray in strays:
             try:
                 stray.kill()
             except psutil.NoSuchProcess:
                 pass
-        psutil.wait_procs(strays, timeout=5)
+        psutil.wait_procs(list(strays), timeout=5)
