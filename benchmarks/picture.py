@@ -23,6 +23,8 @@ PANELS = {
     "tpch": "s",
 }
 COLUMNS = 2
+LOG_FROM = 30
+"""Bars of a logarithmic axis have no true length: it is used only where a linear one would show nothing."""
 COLOURS = {OURS: "#0b6e4f", FLOOR: "#c9a227"}
 OTHERS = "#9aa5b1"
 FOR_EQUAL_FILES = {"svg.hashsalt": "dremioframe", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
@@ -63,9 +65,12 @@ def draw_panel(axes: Axes, measured: Measured, label: str) -> None:
         list(series), medians, xerr=spread, color=[COLOURS.get(name, OTHERS) for name in series], ecolor="#52606d"
     )
     axes.bar_label(bars, [number(median) for median in medians], padding=4)
-    axes.set_xscale("log")
+    scale = "linear" if max(medians) <= LOG_FROM * min(medians) else "log"
+    axes.set_xscale(scale)
     axes.margins(x=0.15)
     axes.invert_yaxis()
     axes.set_title(measured.title, loc="left", fontsize=9, fontweight="bold")
-    axes.set_xlabel(f"{label} ({'more' if label.endswith('/s') else 'less'} is better; logarithmic)")
+    axes.set_xlabel(
+        f"{label} ({'more' if label.endswith('/s') else 'less'} is better{'; logarithmic' * (scale == 'log')})"
+    )
     axes.spines[["top", "right"]].set_visible(False)

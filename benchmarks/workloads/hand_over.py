@@ -27,7 +27,7 @@ def measure(kind: str, contestant: str, settings: Settings) -> Figures:
     if contestant == OURS:
         return measure_ours(kind, megabytes, settings)
     if contestant == FLOOR:
-        return seconds_of(kind, megabytes, lambda: _one_thread(kind, megabytes))
+        return measure_floor(kind, megabytes)
     return measure_peer(contestant, kind, megabytes, settings)
 
 
@@ -39,10 +39,11 @@ def seconds_of(kind: str, megabytes: int, hand_over: Callable[[], float]) -> Fig
     return steady(lambda: {"s": timed(checked)}, seconds=1.5)
 
 
-def _one_thread(kind: str, megabytes: int) -> float:
-    from .floors import hand_over
+def measure_floor(kind: str, megabytes: int) -> Figures:
+    from .floors import hand_over_seconds
 
-    return hand_over(kind, megabytes)
+    hand_over_seconds(kind, megabytes)
+    return steady(lambda: {"s": hand_over_seconds(kind, megabytes)}, seconds=1.5)
 
 
 def measure_ours(kind: str, megabytes: int, settings: Settings) -> Figures:
