@@ -23,7 +23,7 @@ PACKAGES = (
     *("dremioframe", "cloudpickle", "loky", "pebble", "mpire", "joblib", "dask", "distributed", "ray", "prefect"),
     *("numpy", "pyarrow", "pandas", "polars", "tpchgen-cli"),
 )
-NAME_WIDTH = 34
+NAME_WIDTH = 44
 
 
 def number(value: float) -> str:
