@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PR_SET_CHILD_SUBREAPER = 36
 TURN_LIMIT_S = 240.0
-FEWER_ROUNDS = ((30.0, 1), (12.0, 2))
+FEWER_ROUNDS = ((30.0, 1), (10.0, 2))
 """Seconds of a turn, and how many turns who needs longer gets: the whole table has to fit into half an hour."""
 
 
