@@ -84,12 +84,17 @@ def _timeouts(tasks: Sequence[Task]) -> tuple[float | None, ...]:
 
 
 class LiveRun:
-    """The latest run as its tasks see it: while it goes on the machine knows, afterwards the record does."""
+    """The latest run as its tasks see it: while it goes on the machine knows, afterwards the states are left.
 
-    __slots__ = ("_coordinator", "_data")
+    Not its results: tasks that are wired know each other, so what they know lives until the garbage collector comes.
+    """
+
+    __slots__ = ("_coordinator", "_data", "_index", "_states")
 
     def __init__(self, data: RunData, coordinator: Coordinator) -> None:
-        self._data = data
+        self._index = data.dag.index
+        self._states = data.states
+        self._data: RunData | None = data
         self._coordinator: Coordinator | None = coordinator
 
     @property
@@ -97,11 +102,13 @@ class LiveRun:
         return self._coordinator is not None
 
     def state_of(self, name: str) -> TaskState:
-        task = self._data.dag.index[name]
-        coordinator = self._coordinator
-        return self._data.states[task] if coordinator is None else coordinator.machine.task_state(task)
+        task, coordinator = self._index[name], self._coordinator
+        return self._states[task] if coordinator is None else coordinator.machine.task_state(task)
 
     def end(self) -> None:
+        data, self._data = self._data, None
+        if data is not None:
+            self._states = data.states
         self._coordinator = None
 
 

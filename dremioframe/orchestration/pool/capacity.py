@@ -153,7 +153,7 @@ class Capacity:
             self._unsettled[worker.incarnation] = (worker, share)
             share.workers -= 1
             for other in (share, *self.hungry):  # it may have been the last, and nothing else would wake its lease
-                other.tenant.post(None)
+                other.post(None)
 
     def settled(self, worker: WorkerHandle) -> None:
         """Nobody needs to know more about this worker."""
@@ -249,7 +249,7 @@ class Capacity:
         for worker, _ in self._owners.values():
             worker.close()
         for share in self._shares:
-            share.tenant.abandon()
+            share.abandon()
         self._owners.clear()
         self._idle.clear()
 
@@ -273,7 +273,7 @@ class Capacity:
         elif self.hungry:
             heir = self.hungry[0]
             self._own(worker, heir)
-            heir.tenant.post(worker)
+            heir.post(worker)
         else:
             self._idle.append(worker)
 
@@ -287,7 +287,7 @@ class Capacity:
     def _wake_all(self, but: Share | None = None) -> None:
         for share in self._shares:
             if share is not but:
-                share.tenant.post(None)
+                share.post(None)
 
     def _take_idle(self) -> WorkerHandle | None:
         while self._idle:
@@ -331,7 +331,7 @@ class Capacity:
             case Kind.EXITED:
                 worker.exit = frames.read_exit(report.number)
         if share is not None:
-            share.tenant.post(worker)
+            share.post(worker)
         elif worker.exit is not None:
             self._bury(worker)
 
@@ -351,6 +351,6 @@ class Capacity:
         termination.kill_sessions(frozenset(worker.pid for worker, _ in owned) - {0})
         for worker, share in owned:
             if share is not None:
-                share.tenant.post(worker)
+                share.post(worker)
             else:
                 self._bury(worker)

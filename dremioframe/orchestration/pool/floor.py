@@ -127,8 +127,9 @@ class Floor:
             termination.kill(worker.pidfd)
 
     def close(self) -> None:
-        """Stop watching altogether."""
+        """Stop watching altogether, and forget whose business it was."""
         self.epoll.close()
+        self._handlers.clear()
 
     def _unregister(self, fd: int) -> None:
         if fd in self._paused:

@@ -344,6 +344,7 @@ class Lease:
             self._lifecycle.forget()
             self._capacity.leave(self._share)
             self._floor.close()
+            self._desk.close()
             self._close_wake()
 
     def _close_wake(self) -> None:
