@@ -18,6 +18,10 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: Two letters and the version of this format. Both ends come from the same files; a mismatch is a mix of versions.
 _MAGIC = 0xDF01
 
@@ -79,6 +83,12 @@ STATS_SIZE = _STATS.size
 OUTCOME_HEADER_SIZE = HEADER_SIZE + STATS_SIZE
 _OUTCOME = struct.Struct(_HEADER.format + _STATS.format.lstrip("<"))
 _OUTCOME_KIND = Kind.OUTCOME
+
+#: The same header with everything that tells one worker's frames of one kind from others in the first number: see
+#: :func:`mark`. What crosses once per call is packed and read with these.
+_MARKED_CALL = struct.Struct("<QQI12x")
+_MARKED_OUTCOME = struct.Struct("<QQIIQ")
+_MARK_SIZE = 8
 
 #: ANSWER_SEGMENT: where the answer begins in the file that comes with it, and its length.
 _PLACE = struct.Struct("<QQ")
@@ -151,9 +161,19 @@ def pack(
     return _HEADER.pack(_MAGIC, kind, incarnation, call_id, len(body), detail, number) + body
 
 
-def pack_call(incarnation: int, call_id: int, body: bytes) -> bytes:
+def mark(kind: int, incarnation: int) -> int:
+    """Magic, version, kind and incarnation as the one number that a frame begins with."""
+    return int.from_bytes(pack(kind, incarnation)[:_MARK_SIZE], "little")
+
+
+def pack_call(call_mark: int, call_id: int, body: bytes) -> bytes:
     """A CALL frame; apart from :func:`pack` only because it is packed once per call."""
-    return _HEADER.pack(_MAGIC, Kind.CALL, incarnation, call_id, len(body), 0, 0) + body
+    return _MARKED_CALL.pack(call_mark, call_id, len(body)) + body
+
+
+#: (mark, call id, body length, detail, number) of a packet of at least a header's length. Nothing is checked: for a
+#: reader that compares all of it and leaves what is not as it should be to :func:`parse`.
+read_marked: Callable[[bytes], tuple[int, int, int, int, int]] = _MARKED_OUTCOME.unpack_from
 
 
 def pack_outcome(
@@ -162,6 +182,12 @@ def pack_outcome(
     """An OUTCOME frame; ``stats`` are the four numbers of the statistics as they travel."""
     length = STATS_SIZE + len(payload)
     return _OUTCOME.pack(_MAGIC, _OUTCOME_KIND, incarnation, call_id, length, detail, wall_ns, *stats) + payload
+
+
+def read_number(packet: bytes) -> int:
+    """The number of a frame of legal length."""
+    number: int = _MARKED_OUTCOME.unpack_from(packet)[4]
+    return number
 
 
 def read_stats(packet: bytes) -> Stats:

@@ -40,9 +40,9 @@ class Window:
 
     def observe(self, calls: int, wall_ns: int) -> None:
         """So many calls, of one worker, took so long together."""
-        newest = wall_ns / calls
+        newest, weight = wall_ns / calls, _WEIGHT * calls
         mean = self._mean_ns
-        mean = newest if mean < 0 else mean + (newest - mean) * min(1.0, _WEIGHT * calls)
+        mean = newest if mean < 0 or weight >= 1.0 else mean + (newest - mean) * weight
         self._mean_ns = mean
         wanted = int(_AHEAD_NS / (mean + _OVERHEAD_NS))
         self.size = max(1, min(wanted, self.size * _GROWTH, _LARGEST))

@@ -12,6 +12,7 @@ import select
 import time
 
 from . import channel, frames, kinship, status_page
+from .frames import Kind
 from .ring import RingReader
 from .status_page import StatusPage
 
@@ -29,6 +30,7 @@ class WorkerHandle:
 
     Attributes:
         incarnation: Its number; never used again in this pool.
+        outcome_mark: What an outcome of it begins with.
         inbox: Our end of the inbox: calls out, outcomes in.
         side: Our end of the side channel: its requests in, our answers out.
         page: What it shows of itself.
@@ -53,6 +55,7 @@ class WorkerHandle:
     """
 
     __slots__ = (
+        "_call_mark",
         "_copy",
         "_pid",
         "_worker_side",
@@ -68,6 +71,7 @@ class WorkerHandle:
         "leaving",
         "order",
         "orphaned",
+        "outcome_mark",
         "page",
         "pidfd",
         "results",
@@ -84,6 +88,8 @@ class WorkerHandle:
         self, incarnation: int, inbox: tuple[Channel, Channel], side: tuple[Channel, Channel], page: StatusPage
     ) -> None:
         self.incarnation = incarnation
+        self._call_mark = frames.mark(Kind.CALL, incarnation)
+        self.outcome_mark = frames.mark(Kind.OUTCOME, incarnation)
         self.inbox, self._copy = inbox
         self.side, worker_side = side
         self._worker_side: Channel | None = worker_side
@@ -156,7 +162,7 @@ class WorkerHandle:
 
     def send_call(self, call_id: int, body: bytes, timeout_s: float | None) -> bool:
         """Put a call into its inbox; False if that is full."""
-        if not self.inbox.send(frames.pack_call(self.incarnation, call_id, body)):
+        if not self.inbox.send(frames.pack_call(self._call_mark, call_id, body)):
             self.full = True
             return False
         self.calls[call_id] = timeout_s
