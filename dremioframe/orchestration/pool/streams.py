@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _dup2, _fstat, _is_inheritable, _write, _open = os.dup2, os.fstat, os.get_inheritable, os.write, open
+_get_blocking, _set_blocking = os.get_blocking, os.set_blocking
 
 #: Copies are kept about half way up to this number (or to the limit, if that is lower): above what tasks work with,
 #: where neither a stray close nor a new file is likely to hit them.
@@ -96,13 +97,14 @@ class _Stream:
         saved: A copy of what that was.
     """
 
-    __slots__ = ("_file", "_look", "_name", "fd", "saved", "stream")
+    __slots__ = ("_blocks", "_file", "_look", "_name", "fd", "saved", "stream")
 
     def __init__(self, name: str, fd: int) -> None:
         self._name = name
         self.fd = fd
         self.saved = _copy(fd)
         self._file = _file_of(self.saved)
+        self._blocks = _get_blocking(self.saved)
         self.stream: Any = getattr(sys, name, None)  # an initializer puts there what it likes
         self._look = _look_of(self.stream)
 
@@ -133,6 +135,8 @@ class _Stream:
             if _file_of(self.saved) != self._file:
                 raise NotCleaned(f"the copy of descriptor {self.fd} was replaced")
             _dup2(self.saved, self.fd)
+            if _get_blocking(self.fd) != self._blocks:  # the user's program and all workers share that
+                _set_blocking(self.fd, self._blocks)
         except OSError as error:
             raise NotCleaned(f"the copy of descriptor {self.fd} was closed: {error}") from error
         stream = self.stream

@@ -177,6 +177,7 @@ class Lease:
             self._prepare()
             now = self._turn(until)
             if floor.events or self._woken or now >= until:
+                self._capacity.check_usable()  # how the workers of a closed pool ended is nobody's outcome
                 self._woken = False
                 events, floor.events = floor.events, []
                 self._dispatch.forget_plan()
