@@ -99,9 +99,11 @@ class Capacity:
 
     def growth(self, share: Share) -> int:
         """How many more workers this lease could get now."""
+        if share.workers >= share.limit:
+            return 0  # asked at every turn; the lock would not make this number any newer
         with self._lock:
             starts = self._starts
-            if share.workers >= share.limit or starts.must_wait() or starts.hopeless(len(self._owners)):
+            if starts.must_wait() or starts.hopeless(len(self._owners)):
                 return 0
             unused = len(self._idle) + self.options.size - len(self._owners)
             contested = any(other is not share for other in self.hungry)
@@ -121,8 +123,10 @@ class Capacity:
 
     def want(self, share: Share) -> None:
         """A lease has work and no room for it."""
+        if share.workers >= share.limit:
+            return  # as in ``growth``
         with self._lock:
-            if share in self.hungry or share.workers >= min(share.limit, self._fair_share(share)):
+            if share in self.hungry or share.workers >= self._fair_share(share):
                 return
             if self.options.size > len(self._owners):
                 return  # nobody else has what it wants: it waits for the delay after a failed start

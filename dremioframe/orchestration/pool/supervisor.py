@@ -199,10 +199,10 @@ class Lease:
             self._read_mail()
         if self._dispatch.backlog:
             self._dispatch.flush()
-        if self._retreating or capacity.hungry or capacity.surplus(self._share):
+        if self._retreating or capacity.hungry:
             self._share_out()
-        if self._dispatch.starved and not self._floor.events:
-            capacity.check_hope()
+        if self._dispatch.starved and not self._floor.workers and not self._floor.events:
+            capacity.check_hope()  # with a worker there is hope
 
     def _turn(self, until: float) -> float:
         """Sleep until something happens or is due, and deal with it; returns the time afterwards."""
