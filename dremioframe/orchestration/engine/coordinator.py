@@ -244,9 +244,9 @@ class Coordinator:
         return asked if asked > done else 0
 
     def _take_in_stops(self) -> None:
+        if not self._cancel_asked and not self._interrupts.count and self._deadline_s is None:
+            return  # as a rule, at every turn
         wanted, deadline_s = self._stop_wanted(), self._run_deadline_s()
-        if not wanted and deadline_s is None:
-            return
         if wanted and not self._cancel_sent:
             self._stop("cancel() was called" if self._cancel_asked else f"{self._interrupts.first_name} arrived")
         elif deadline_s is not None and self._session.now() >= deadline_s:
