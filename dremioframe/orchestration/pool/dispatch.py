@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from .worker_handle import WorkerHandle
 
 
+#: So much room in a full window is filled at once; less waits until half of it is empty, or every call would be a turn.
+_WORTHWHILE = 16
+
+
 class Dispatch:
     """Distributes the calls of one lease.
 
@@ -197,7 +201,7 @@ class Dispatch:
             if held == 0 and limit > 0:
                 (doubtful if worker.silent else first if worker.booted else booting).append(worker)
                 held = 1
-            if held < limit and held * 2 <= limit:  # refilled when half empty: full ones are not topped up call by call
+            if held < limit and (held * 2 <= limit or limit - held >= _WORTHWHILE):
                 self._spare[worker] = limit - held
         slots = first + booting
         slots += [None] * self._capacity.growth(self._share)

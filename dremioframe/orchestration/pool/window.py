@@ -15,7 +15,7 @@ from __future__ import annotations
 _AHEAD_NS = 2_000_000
 _OVERHEAD_NS = 3_000
 
-_LARGEST = 64
+_LARGEST = 128
 _GROWTH = 4
 
 #: Weight of the newest duration in the running mean.
@@ -29,7 +29,7 @@ class Window:
     """The window of one run, shared by its workers: they run the same mix of calls.
 
     Attributes:
-        size: Calls that one worker may hold, the running one included; 1 to 64.
+        size: Calls that one worker may hold, the running one included; 1 to 128.
     """
 
     __slots__ = ("_mean_ns", "size")
