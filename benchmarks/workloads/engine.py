@@ -23,9 +23,12 @@ def warm_executor(workers: int, *modules: str) -> Iterator[ProcessExecutor]:
     from loguru import logger
 
     logger.disable("dremioframe")
-    with ProcessExecutor(workers) as executor:
-        run_tasks("warm", (Task(f"wake_{n}", actions.wake, (modules,)) for n in range(4 * workers)), executor)
-        yield executor
+    try:
+        with ProcessExecutor(workers) as executor:
+            run_tasks("warm", (Task(f"wake_{n}", actions.wake, (modules,)) for n in range(4 * workers)), executor)
+            yield executor
+    finally:
+        logger.enable("dremioframe")
 
 
 def run_tasks(name: str, tasks: Iterable[Task], executor: ProcessExecutor) -> PipelineRun:

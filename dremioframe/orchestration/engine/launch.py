@@ -2,6 +2,9 @@
 
 What lives here: everything that may be wrong before the first task starts, and the choice of the executor. What may
 not: the run itself.
+
+Modules of the run itself are imported when nothing is wrong and the executor has begun to start: its fork server takes
+about as long to boot.
 """
 
 from __future__ import annotations
@@ -13,20 +16,21 @@ from .. import options
 from ..compile import compile_tasks
 from ..errors import DefinitionError, NestedRunError
 from ..interfaces import Plan
-from ..machine.run_machine import KEEP_RESULTS
+from ..machine.release import KEEP_RESULTS
 from ..payload.tokens import is_worker
-from ..records import PipelineRun
-from ..run_data import RunData
-from .coordinator import Coordinator
-from .interrupts import Interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..dag.dag import Dag
     from ..interfaces import Executor
     from ..machine.states import TaskState
+    from ..records import PipelineRun
+    from ..run_data import RunData
     from ..task import Task
+    from .coordinator import Coordinator
+    from .interrupts import Interrupts
 
 
 class RunOptions:
@@ -73,7 +77,9 @@ def make_executor(name: str, max_workers: int | None) -> Executor:
         case _:
             from ..executors.process import ProcessExecutor
 
-            return ProcessExecutor(max_workers)
+            executor = ProcessExecutor(max_workers)
+            executor.start_early()
+            return executor
 
 
 def _timeouts(tasks: Sequence[Task]) -> tuple[float | None, ...]:
@@ -139,17 +145,40 @@ class Launch:
                 "`if __name__ == '__main__':`"
             )
         dag = compile_tasks(tasks, run_options.context)
-        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
-        data = RunData(run_id, pipeline_name, dag, datetime.now(UTC))
-        plan = Plan(run_id, pipeline_name, dag, tasks, _timeouts(tasks), run_options.context, run_options.max_workers)
+        timeouts = _timeouts(tasks)
+        self._tasks = tasks
         self._owned = isinstance(run_options.executor, str)
         self._executor = (
             make_executor(run_options.executor, run_options.max_workers)
             if isinstance(run_options.executor, str)
             else run_options.executor
         )
-        self._interrupts = Interrupts(install=install_signal_handlers)
-        self.coordinator = Coordinator(
+        try:
+            self._prepare(pipeline_name, dag, timeouts, run_options, install_signal_handlers)
+        except BaseException:  # Ctrl-C, as a rule
+            if self._owned:
+                self._executor.close()
+            raise
+
+    def _prepare(
+        self,
+        pipeline_name: str,
+        dag: Dag,
+        timeouts: tuple[float | None, ...],
+        run_options: RunOptions,
+        install_signal_handlers: bool,
+    ) -> None:
+        from ..records import PipelineRun
+        from ..run_data import RunData
+        from .coordinator import Coordinator
+        from .interrupts import Interrupts
+
+        now = datetime.now(UTC)
+        run_id = f"{now:%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
+        data = RunData(run_id, pipeline_name, dag, now)
+        plan = Plan(run_id, pipeline_name, dag, self._tasks, timeouts, run_options.context, run_options.max_workers)
+        self._interrupts: Interrupts = Interrupts(install=install_signal_handlers)
+        self.coordinator: Coordinator = Coordinator(
             plan,
             self._executor,
             data,
@@ -157,9 +186,8 @@ class Launch:
             keep_results=run_options.keep_results,
             timeout_s=run_options.timeout_s,
         )
-        self.run = PipelineRun(data)
+        self.run: PipelineRun = PipelineRun(data)
         self._live = LiveRun(data, self.coordinator)
-        self._tasks = tasks
 
     def execute(self) -> None:
         """Run to the end in the calling thread.

@@ -7,9 +7,10 @@ sockets (``pool``). This module can be imported on every platform: what needs Li
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from .. import options
-from ..errors import DefinitionError
+from ..errors import DefinitionError, WorkerStartError
 from ..payload import codec, references
 
 TYPE_CHECKING = False
@@ -100,6 +101,11 @@ class ProcessExecutor:
             ),
             self._store,
         )
+
+    def start_early(self) -> None:
+        """Start the fork server before a run needs it, so that it boots while the caller does something else."""
+        with suppress(OSError, WorkerStartError):  # what is wrong is told by the first run, which tries again
+            self._pool.start()
 
     def open(self, plan: Plan, inputs: Inputs) -> ProcessSession:
         """Begin one run; see :class:`~..interfaces.Executor`."""

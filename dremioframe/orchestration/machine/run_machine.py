@@ -48,7 +48,7 @@ from .protocol import (
     StopReason,
 )
 from .ready_queue import ReadyQueue
-from .release import ReleaseTracker
+from .release import KEEP_RESULTS, ReleaseTracker
 from .states import ALLOWED_TRANSITIONS, UNDER_WAY, Phase, RunState, SkipCause, TaskState
 from .stories import Stories
 
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 
     from ..dag.dag import Dag
     from .protocol import Command, Event
-
-KEEP_RESULTS: Final = ("all", "leaves", "none")
 
 
 class RunMachine:
