@@ -394,8 +394,7 @@ def test_u17_a_daemon_that_makes_daemons_is_hunted_down(make_pool, connect):
 def test_children_of_one_worker_do_not_suffer_from_anothers_end(make_pool, connect):
     client = connect(make_pool(size=2))
     _, [child, _] = descendants(client, TREE + "time.sleep(600)", 2)
-    crashed = client.submit("import os; os._exit(1)")
-    assert isinstance(client.end(crashed), CallLost)
+    assert isinstance(client.end(client.submit("import os; os._exit(1)")), CallLost)
     assert alive(child)
     client.lease.kill_all()
     assert gone(child)

@@ -238,14 +238,12 @@ class Coordinator:
     def _stop_wanted(self) -> int:
         """0: go on. 1: stop with grace. 2: stop at once. Only what has not been acted on yet."""
         if not self._cancel_asked and not self._interrupts.count:
-            return 0
+            return 0  # as a rule, twice at every turn
         asked = max(int(self._cancel_asked), min(self._interrupts.count, 2))
         done = 2 if self._kill_sent else int(self._cancel_sent)
         return asked if asked > done else 0
 
     def _take_in_stops(self) -> None:
-        if not self._cancel_asked and not self._interrupts.count and self._deadline_s is None:
-            return  # as a rule, at every turn
         wanted, deadline_s = self._stop_wanted(), self._run_deadline_s()
         if wanted and not self._cancel_sent:
             self._stop("cancel() was called" if self._cancel_asked else f"{self._interrupts.first_name} arrived")

@@ -49,7 +49,7 @@ class Results:
         names, outcomes, phases = self._dag.names, self._data.outcomes, self._machine.phases
         finish_sequence, dispatched = self._machine.finish_sequence, self._machine.dispatch_sequence[task]
         found = []
-        for upstream in self._dag.upstreams[task]:
+        for upstream in self._dag.upstreams[task]:  # as ``_seen_state`` says, without a call for each
             outcome = outcomes[upstream]
             if outcome is not None and phases[upstream] is Phase.SUCCESS and finish_sequence[upstream] <= dispatched:
                 found.append((names[upstream], outcome))

@@ -67,7 +67,7 @@ class Store:
         Raises:
             OSError: No descriptor, or the memory or the disk that was chosen is full.
         """
-        return self.keep(write(parts, size, self.room(), self._spill_dir, name))
+        return self.keep(write_segment(parts, size, self.room(), self._spill_dir, name))
 
     def keep(self, segment: Segment) -> Segment:
         """Take account of a segment; returns it, or what is to be used in its place."""
@@ -125,7 +125,7 @@ class Store:
         return find_spill_dir(self._spill_dir)
 
 
-def write(
+def write_segment(
     parts: Iterable[BytesLike], size: int, room: int, spill_dir: str | None, name: str = "dremioframe"
 ) -> Segment:
     """A new segment: in memory if it fits into ``room`` bytes, else on disk, if there is a place on disk.

@@ -7,7 +7,8 @@ Native code that changes things behind Python's back is not seen here.
 A function is replaced in the C module that it comes from and in the public one that shows it. What a module imported
 earlier keeps for itself stays uncounted, so this comes first.
 
-What lives here: the replacement and the count. What may not: what is done about a change (``hygiene``, ``settings``).
+What lives here: the replacement, the count, and the exception of those who cannot undo a change. What may not: what is
+done about one (``hygiene``, ``settings``, ``streams``).
 """
 
 from __future__ import annotations

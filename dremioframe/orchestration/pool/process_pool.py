@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 from ..payload.store import Store
 from .capacity import Capacity
 from .events import CallEnded
+from .supervisor import Lease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ..payload.segments import Segment
-    from .supervisor import Lease
 
 
 class PoolOptions(NamedTuple):
@@ -105,8 +105,6 @@ class ProcessPool:
         Raises:
             ExecutorClosedError: The pool is closed, or was inherited through ``os.fork``.
         """
-        from .supervisor import Lease  # not before the fork server was started: that takes as long to boot
-
         return Lease(self, self._capacity, self._store, on_request, max_workers, ended_type)
 
     def close(self) -> None:

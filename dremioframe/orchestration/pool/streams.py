@@ -42,18 +42,22 @@ class Streams:
 
     def flush(self) -> None:
         """Write out what the call has printed."""
+        self._outputs_as_found = self._flush_as_found()
+        if not self._outputs_as_found:
+            self._out.flush()
+            self._err.flush()
+
+    def _flush_as_found(self) -> bool:
+        """The usual case; False if one was replaced, or cannot be flushed."""
         out, err = self._out.stream, self._err.stream
-        self._outputs_as_found = False
         try:
-            if sys.stdout is out and sys.stderr is err:
-                out.flush()
-                err.flush()
-                self._outputs_as_found = True
-                return
+            if sys.stdout is not out or sys.stderr is not err:
+                return False
+            out.flush()
+            err.flush()
         except BaseException:  # noqa: BLE001 - closed, none, a terminal that is gone, or an object of the user's
-            self._outputs_as_found = False
-        self._out.flush()
-        self._err.flush()
+            return False
+        return True
 
     def are_as_found(self) -> bool:
         """Whether nothing was replaced or closed. To be asked after :meth:`flush`.

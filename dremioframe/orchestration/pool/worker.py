@@ -27,7 +27,7 @@ import sys
 import time
 
 from ..errors import TaskCancelled
-from ..payload.store import write
+from ..payload.store import write_segment
 from . import frames, status_page
 from .channel import Closed
 from .frames import Kind
@@ -62,8 +62,8 @@ _RUSAGE_SELF = resource.RUSAGE_SELF
 _RUNNING, _STARTED_NS, _FAREWELL = status_page.RUNNING, status_page.STARTED_NS, status_page.FAREWELL
 _SENT = status_page.SENT
 
-#: One outcome of so many is a packet, which wakes the coordinator: it is to send more before nothing is left to do.
-_RING_MOST = 16
+#: After so many in the ring comes a packet and wakes the coordinator: it is to send more before nothing is left to do.
+_RING_MOST = 15
 _RING_LONGEST = 2048
 
 
@@ -216,13 +216,14 @@ class _Worker:
         wall_ns = _monotonic_ns() - started_ns
         stats = (started_ns, cpu_ns, peak, self._ports.bytes_in)
         outcome = frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload)
-        if not self._may_wait(detail, outcome) or not self._ring.put(outcome):
+        if self._may_wait(detail, outcome) and self._ring.put(outcome):
+            self._unheard += 1
+        else:
             self._unheard = 0
             self._send(outcome)
 
     def _may_wait(self, detail: int, outcome: bytes) -> bool:
         """Whether an outcome may go to the ring: more calls wait for this worker, and it will tell of itself soon."""
-        self._unheard += 1
         return (
             self._slots[_SENT] > self._received
             and self._unheard < _RING_MOST
@@ -262,7 +263,7 @@ class _Worker:
 
     def _make_segment(self, parts: Sequence[Any], size: int) -> Segment:
         """In memory, or on disk if the coordinator says that there is no room in memory and there is a disk."""
-        return write(parts, size, self._slots[status_page.ROOM], self._spill_dir, "dremioframe-result")
+        return write_segment(parts, size, self._slots[status_page.ROOM], self._spill_dir, "dremioframe-result")
 
     def _send(self, packet: bytes) -> None:
         try:
