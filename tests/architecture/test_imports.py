@@ -7,8 +7,8 @@ import sys
 
 HEAVY = {
     "apscheduler", "asyncio", "cloudpickle", "concurrent", "dataclasses", "inspect", "json", "logging", "loguru",
-    "multiprocessing", "numpy", "pandas", "pickle", "polars", "psutil", "pyarrow", "rich", "selectors", "subprocess",
-    "tempfile", "uuid",
+    "multiprocessing", "numpy", "pandas", "pickle", "polars", "psutil", "pyarrow", "re", "rich", "selectors",
+    "subprocess", "tempfile", "typing", "uuid",
 }  # fmt: skip
 
 SCRIPT = """
@@ -24,6 +24,44 @@ def test_the_first_import_loads_nothing_heavy() -> None:
     loaded = {name.partition(".")[0] for name in result.stdout.split()}
     assert "dremioframe" in loaded
     assert not loaded & HEAVY
+
+
+ZYGOTE = """
+import sys
+import dremioframe.orchestration.pool.zygote, dremioframe.orchestration.worker_attempt
+print(*sys.modules)
+"""
+
+
+def test_the_fork_server_loads_neither_the_front_end_nor_anything_heavy() -> None:
+    """A first result, and the first worker after the fork server's death, wait for it."""
+    result = subprocess.run([sys.executable, "-S", "-c", ZYGOTE], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    assert not loaded & HEAVY
+    front_end = {
+        f"dremioframe.orchestration.{name}" for name in ("decorators", "task", "options", "pipeline", "engine")
+    }
+    assert not loaded & front_end
+
+
+EARLY = """
+import sys
+from dremioframe.orchestration import Pipeline, Task
+from dremioframe.orchestration.pool.zygote_client import ZygoteClient
+start = ZygoteClient.start
+def started(**options):
+    print(*sys.modules)
+    return start(**options)
+ZygoteClient.start = started
+Pipeline("p").add_task(Task("t", int)).run(executor="process", max_workers=1)
+"""
+
+
+def test_the_fork_server_boots_while_the_engine_is_imported() -> None:
+    result = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    late = ("engine.coordinator", "compile", "machine", "records", "payload.codec", "pool.supervisor")
+    assert not loaded & {f"dremioframe.orchestration.{name}" for name in late}
 
 
 def test_every_public_name_can_be_had() -> None:

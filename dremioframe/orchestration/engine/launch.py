@@ -1,7 +1,7 @@
 """From a declared pipeline to a coordinator that is ready to run.
 
-What lives here: everything that may be wrong before the first task starts, and the choice of the executor. What may
-not: the run itself.
+What lives here: everything that may be wrong with the pipeline before the first task starts. What may not: the run
+itself, and what is done before this module is loaded (``preparation``).
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from datetime import UTC, datetime
 
 from .. import options
 from ..compile import compile_tasks
-from ..errors import DefinitionError, NestedRunError
 from ..interfaces import Plan
-from ..machine.run_machine import KEEP_RESULTS
-from ..payload.tokens import is_worker
 from ..records import PipelineRun
 from ..run_data import RunData
 from .coordinator import Coordinator
@@ -22,58 +19,12 @@ from .interrupts import Interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ..interfaces import Executor
     from ..machine.states import TaskState
     from ..task import Task
-
-
-class RunOptions:
-    """What ``run`` and ``start`` take, checked.
-
-    Attributes:
-        executor: A name or an instance.
-        max_workers: Ceiling of tasks at once, or None.
-        timeout_s: Seconds after which the run is cancelled, or None.
-        keep_results: ``"all"``, ``"leaves"`` or ``"none"``.
-        context: The run's own values.
-    """
-
-    __slots__ = ("context", "executor", "keep_results", "max_workers", "timeout_s")
-
-    def __init__(
-        self,
-        context: Mapping[str, object] | None,
-        executor: str | Executor,
-        max_workers: int | None,
-        timeout: float | None,
-        keep_results: str,
-    ) -> None:
-        self.context = options.run_context(context)
-        self.executor = options.executor(executor)
-        self.max_workers = options.at_least_one("max_workers", max_workers)
-        self.timeout_s = options.run_timeout(timeout)
-        if keep_results not in KEEP_RESULTS:
-            raise DefinitionError(f"keep_results must be one of {', '.join(KEEP_RESULTS)}, not {keep_results!r}")
-        self.keep_results = keep_results
-
-
-def make_executor(name: str, max_workers: int | None) -> Executor:
-    """The executor of that name, for one run."""
-    match name:
-        case "inline":
-            from ..executors.inline import InlineExecutor
-
-            return InlineExecutor()
-        case "thread":
-            from ..executors.thread import ThreadExecutor
-
-            return ThreadExecutor(max_workers)
-        case _:
-            from ..executors.process import ProcessExecutor
-
-            return ProcessExecutor(max_workers)
+    from .preparation import RunOptions
 
 
 def _timeouts(tasks: Sequence[Task]) -> tuple[float | None, ...]:
@@ -117,30 +68,24 @@ class Launch:
         pipeline_name: str,
         tasks: Sequence[Task],
         run_options: RunOptions,
+        executor: Executor,
         *,
+        owned: bool,
         install_signal_handlers: bool,
     ) -> None:
         """
+        Args:
+            owned: The executor was made for this run and ends with it, unless this raises.
+
         Raises:
             DefinitionError: The pipeline cannot run as written.
-            NestedRunError: This is a worker process.
         """
-        if is_worker():
-            raise NestedRunError(
-                f"pipeline {pipeline_name!r}: run() was called in a worker process. Either task code called it, or a "
-                "module that a worker imports calls it when it is imported: move that call into a function, or under "
-                "`if __name__ == '__main__':`"
-            )
         dag = compile_tasks(tasks, run_options.context)
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
         data = RunData(run_id, pipeline_name, dag, datetime.now(UTC))
         plan = Plan(run_id, pipeline_name, dag, tasks, _timeouts(tasks), run_options.context, run_options.max_workers)
-        self._owned = isinstance(run_options.executor, str)
-        self._executor = (
-            make_executor(run_options.executor, run_options.max_workers)
-            if isinstance(run_options.executor, str)
-            else run_options.executor
-        )
+        self._owned = owned
+        self._executor = executor
         self._interrupts = Interrupts(install=install_signal_handlers)
         self.coordinator = Coordinator(
             plan,

@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 
 from .. import options
-from ..errors import DefinitionError
-from ..payload import codec, references
+from ..errors import DefinitionError, WorkerStartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,9 +74,7 @@ class ProcessExecutor:
         from ..payload import store
         from ..pool import cpu
         from ..pool.process_pool import PoolOptions, ProcessPool
-        from .process_session import ProcessSession
 
-        self._session = ProcessSession  # by now: a run may be opened while the interpreter ends
         usable = cpu.usable_cpus()
         self.max_workers = options.at_least_one("max_workers", max_workers) or usable
         threads = max(1, usable // self.max_workers)
@@ -101,9 +98,18 @@ class ProcessExecutor:
             self._store,
         )
 
+    def start_early(self) -> None:
+        """Have the fork server boot while the caller prepares a run. If that fails now, the run will find out."""
+        try:
+            self._pool.start()
+        except (OSError, WorkerStartError):
+            pass  # starting a worker tries once more, and tells
+
     def open(self, plan: Plan, inputs: Inputs) -> ProcessSession:
         """Begin one run; see :class:`~..interfaces.Executor`."""
-        return self._session(plan, inputs, self._pool, self._store, self._env)
+        from .process_session import ProcessSession  # far more than the pool's start needs
+
+        return ProcessSession(plan, inputs, self._pool, self._store, self._env)
 
     def close(self) -> None:
         """End all workers. Idempotent; runs that go on lose theirs."""
@@ -136,6 +142,8 @@ def _packed_initializer(initializer: Callable[..., object] | None, initargs: tup
     if not callable(initializer):
         raise DefinitionError(f"initializer must be callable, not {initializer!r}")
     from functools import partial
+
+    from ..payload import codec, references
 
     try:
         return references.pack_code(partial(initializer, *initargs))

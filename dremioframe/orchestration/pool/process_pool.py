@@ -10,19 +10,21 @@ import atexit
 import os
 import warnings
 import weakref
-from typing import NamedTuple, Self
 
 from ..payload.store import Store
 from .capacity import Capacity
-from .events import CallEnded
-from .supervisor import Lease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
+    from typing import NamedTuple, Self
 
     from ..payload.segments import Segment
+    from .events import CallEnded
+    from .supervisor import Lease
+else:
+    from ..light_typing import NamedTuple
 
 
 class PoolOptions(NamedTuple):
@@ -92,7 +94,7 @@ class ProcessPool:
         self,
         on_request: Callable[[int, bytes], bytes | Segment],
         max_workers: int | None = None,
-        ended_type: type[CallEnded] = CallEnded,
+        ended_type: type[CallEnded] | None = None,
     ) -> Lease:
         """Begin to use workers of this pool; close the lease when done.
 
@@ -100,12 +102,15 @@ class ProcessPool:
             on_request: Answers what running calls ask, given the call's id and the question. Called in ``wait``, in
                 the thread that waits. What it raises is told to the one who asked. A ``Segment`` stays the callee's.
             max_workers: Most workers to use; None means the size of the pool, which is the ceiling in any case.
-            ended_type: What to make of each call that has ended.
+            ended_type: What to make of each call that has ended; None means ``CallEnded``.
 
         Raises:
             ExecutorClosedError: The pool is closed, or was inherited through ``os.fork``.
         """
-        return Lease(self, self._capacity, self._store, on_request, max_workers, ended_type)
+        from .events import CallEnded
+        from .supervisor import Lease  # with these, the fork server would be started 20 ms later
+
+        return Lease(self, self._capacity, self._store, on_request, max_workers, ended_type or CallEnded)
 
     def close(self) -> None:
         """End all workers and everything below them, and wait for that. Idempotent. Leases still open lose theirs."""
