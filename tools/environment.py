@@ -56,14 +56,21 @@ def build(folder: Path) -> None:
     subprocess.run([*install, "--editable", f"{ROOT}[{EXTRAS}]"], check=True)
 
 
+def compile_package(python: Path) -> None:
+    """As pip does for what is not editable: PYTHONDONTWRITEBYTECODE would have each process compile all of it anew."""
+    subprocess.run([python, "-m", "compileall", "-q", ROOT / "dremioframe"], check=False)
+
+
 def main() -> None:
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
         sys.exit(f"dremioframe needs Python 3.11 to 3.13; {sys.executable} is {sys.version.split()[0]}")
     folder = ROOT / sys.argv[1]
     stamp = folder / "built-from"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted() and works(folder / "bin" / "python"):
+        compile_package(folder / "bin" / "python")
         return
     build(folder)
+    compile_package(folder / "bin" / "python")
     stamp.write_text(wanted(), encoding="utf-8")
 
 
