@@ -64,6 +64,23 @@ def test_the_fork_server_boots_while_the_engine_is_imported() -> None:
     assert not loaded & {f"dremioframe.orchestration.{name}" for name in late}
 
 
+BY_VALUE = """
+import sys
+from dremioframe.orchestration import Pipeline, Task
+def outer(step):
+    def count(n):
+        return step + count(n - 1) if n else ["cloudpickle" in sys.modules]
+    return count
+pipeline = Pipeline("p").add_task(Task("t", outer(["x"]), (2,)))
+print(pipeline.run(executor="process", max_workers=1)["t"])
+"""
+
+
+def test_a_function_of_the_script_needs_no_cloudpickle_in_its_worker() -> None:
+    result = subprocess.run([sys.executable, "-c", BY_VALUE], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["['x',", "'x',", "False]"]
+
+
 def test_every_public_name_can_be_had() -> None:
     code = "import dremioframe.orchestration as o; print(*(f'{n}={getattr(o, n).__name__}' for n in o.__all__))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
