@@ -2,13 +2,13 @@
 
 SHELL := /bin/sh
 VENV := .venv
-BIN := $(VENV)/bin
+BIN = $(VENV)/bin
 # The first interpreter that starts and is new enough; `make test PYTHON=/path/to/python3` chooses another.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test test-all venv lint types imports unit wheel clean
+.PHONY: demo test test-all bench venv lint types imports unit wheel clean
 
 demo: venv
 	$(BIN)/python examples/flights_etl.py
@@ -19,9 +19,16 @@ test: lint types imports unit wheel
 test-all: test
 	$(BIN)/python tools/other_pythons.py 3.12 3.13
 
+# Measures us and every peer of the extra `bench`, in under half an hour. `make bench ARGS=--quick` only sees whether it
+# all works (`ARGS=--help` tells the rest), `WORKFLOWS=DIR` takes recorded DAGs, `DOCS=1` rewrites docs/performance.md.
+bench: VENV := .venv-bench
+bench: EXTRAS := bench,examples
+bench: venv
+	$(BIN)/python -m benchmarks $(if $(WORKFLOWS),--workflows '$(WORKFLOWS)') $(if $(DOCS),--docs) $(ARGS)
+
 venv:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 with venv found; say PYTHON=..."; exit 1; }
-	@$(PYTHON) tools/environment.py $(VENV)
+	@$(PYTHON) tools/environment.py $(VENV) $(EXTRAS)
 
 lint: venv
 	$(BIN)/ruff check .

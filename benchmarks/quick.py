@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 from loguru import logger
 
@@ -69,9 +70,10 @@ def ours_chain(executor: ProcessExecutor, steps: list[Task]) -> float:
     return taken / STEPS * 1e6
 
 
-def previous_plus_one(context) -> int:
+def previous_plus_one(context: Any) -> int:
     number = int(context.task_name.removeprefix("step_"))
-    return context[f"step_{number - 1}"] + 1
+    before: int = context[f"step_{number - 1}"]
+    return before + 1
 
 
 def chain_tasks() -> list[Task]:

@@ -2,7 +2,8 @@
 
 Run by the Makefile with whatever Python the machine has; needs nothing but the standard library::
 
-    python3.11 tools/environment.py .venv
+    python3.11 tools/environment.py .venv                          # to develop
+    python3.11 tools/environment.py .venv-bench bench,examples     # with these extras instead
 
 The stamp is written last, so a build that was interrupted is begun anew. It holds what decides about the content of
 the environment (the interpreter, the dependencies) and not the tools' settings, so editing a lint rule costs nothing.
@@ -21,10 +22,10 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "dev,examples"
+DEFAULT_EXTRAS = "dev,examples"
 
 
-def wanted() -> str:
+def wanted(extras: str) -> str:
     """What the environment must have been built from."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = pyproject["project"]
@@ -33,7 +34,7 @@ def wanted() -> str:
         "base": [sys.version, os.path.realpath(sys._base_executable)],  # type: ignore[attr-defined]  # noqa: SLF001
         "build": pyproject["build-system"],
         "dependencies": project["dependencies"],
-        "extras": [project["optional-dependencies"][name] for name in EXTRAS.split(",")],
+        "extras": [project["optional-dependencies"][name] for name in extras.split(",")],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -47,13 +48,13 @@ def works(python: Path) -> bool:
     )
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, extras: str) -> None:
     print(f"building {folder.name} with Python {sys.version.split()[0]} ...", flush=True)
     if folder.exists():
         shutil.rmtree(folder)
     venv.create(folder, with_pip=True)
     install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, "--editable", f"{ROOT}[{EXTRAS}]"], check=True)
+    subprocess.run([*install, "--editable", f"{ROOT}[{extras}]"], check=True)
 
 
 def compile_package(python: Path) -> None:
@@ -65,13 +66,14 @@ def main() -> None:
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
         sys.exit(f"dremioframe needs Python 3.11 to 3.13; {sys.executable} is {sys.version.split()[0]}")
     folder = ROOT / sys.argv[1]
+    extras = sys.argv[2] if len(sys.argv) > 2 else DEFAULT_EXTRAS
     stamp = folder / "built-from"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted() and works(folder / "bin" / "python"):
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted(extras) and works(folder / "bin" / "python"):
         compile_package(folder / "bin" / "python")
         return
-    build(folder)
+    build(folder, extras)
     compile_package(folder / "bin" / "python")
-    stamp.write_text(wanted(), encoding="utf-8")
+    stamp.write_text(wanted(extras), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .task import Task
 
 EXECUTORS = ("inline", "thread", "process")
-KEEP_RESULTS = ("all", "leaves", "none")
 SHORTEST_INTERVAL_S = 0.001
 LONGEST_INTERVAL_S = 1e9  # about 31 years: adding it to a date stays within the calendar
 _INFINITE = float("inf")
@@ -191,13 +190,6 @@ def executor(value: Any) -> str | Executor:
     if callable(getattr(value, "open", None)) and not isinstance(value, type):
         return value  # type: ignore[no-any-return]  # it quacks
     raise DefinitionError(f"executor must be a name ({', '.join(EXECUTORS)}) or an executor, not {_shown(value)}")
-
-
-def keep_results(value: object) -> str:
-    """Whose results stay readable after a run."""
-    if isinstance(value, str) and value in KEEP_RESULTS:
-        return value
-    raise DefinitionError(f"keep_results must be one of {', '.join(KEEP_RESULTS)}, not {value!r}")
 
 
 def run_context(value: object) -> dict[str, object]:

@@ -162,7 +162,7 @@ class Pipeline:
         *,
         main: bool,
     ) -> Launch:
-        from .engine.preparation import RunOptions, prepare
+        from .engine.launch import Launch, RunOptions
 
         run_options = RunOptions(
             options.run_context(context),
@@ -171,7 +171,7 @@ class Pipeline:
             timeout,
             keep_results,
         )
-        launch = prepare(self.name, tuple(self._tasks), run_options, install_signal_handlers=main)
+        launch = Launch(self.name, tuple(self._tasks), run_options, install_signal_handlers=main)
         with self._lock:
             self._running += 1
         return launch

@@ -104,7 +104,9 @@ class PipelineRun(Mapping[str, object]):
         return self._values.setdefault(name, value)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for task, name in enumerate(self._data.dag.names) if self._has_value(task))
+        data, success = self._data, TaskState.SUCCESS
+        names, states, released = data.dag.names, data.states, data.released
+        return (names[task] for task, state in enumerate(states) if state is success and task not in released)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

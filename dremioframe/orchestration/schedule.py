@@ -29,7 +29,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from . import options as checks
 from .cadence import Every, ThreadPerRun, quiet
 from .compile import compile_tasks
-from .engine.preparation import RunOptions
+from .engine.launch import RunOptions
 from .errors import DefinitionError, ExecutorClosedError, NestedRunError, OrchestrationError
 from .payload.tokens import is_worker
 from .payload.traceback_text import format_error

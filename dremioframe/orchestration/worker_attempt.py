@@ -49,7 +49,7 @@ class AttemptRunner:
         references.connect(lambda token: bytes(ports.request(calls.Request.TOKEN + token)))
         guard.connect(lambda: ports.stopping)
 
-    def __call__(self, call_id: int, body: memoryview) -> tuple[int, Sequence[Any]]:
+    def __call__(self, call_id: int, body: bytes) -> tuple[int, Sequence[Any]]:
         """Run one call; returns the outcome's status and the parts of its body."""
         try:
             return self._attempt(call_id, body)
@@ -62,7 +62,7 @@ class AttemptRunner:
                 raise
             return self._pack_surprise(error, "args_unpickle", "args")
 
-    def _attempt(self, call_id: int, body: memoryview) -> tuple[int, Sequence[Any]]:
+    def _attempt(self, call_id: int, body: bytes) -> tuple[int, Sequence[Any]]:
         code, run, _, attempt, args_length, name_length, flags = calls.read_head(body)
         if run != self._run:
             self._enter_run(run, call_id)
@@ -85,9 +85,12 @@ class AttemptRunner:
         try:
             self._ports.on_stop = None
             if ended.error is None:
-                return self._pack_result(ended.value)
+                return OutcomeStatus.SUCCESS, codec.encode(ended.value).parts
             failure = Failure.capture(ended.error, note=ended.note)
             return _pack_failure(ended.status, failure, ended.retryable, ended.retry_delay_s)
+        except codec.EncodeError as error:
+            failure = Failure.payload("result_pickle", f"result{error.path}", error.reason)
+            return _pack_failure(OutcomeStatus.FAILED, failure)
         except BaseException as error:
             if guard.must_pass(error):
                 raise
@@ -134,14 +137,6 @@ class AttemptRunner:
             task_name=name,
             attempt=attempt,
         )
-
-    def _pack_result(self, value: object) -> tuple[int, Sequence[Any]]:
-        try:
-            return OutcomeStatus.SUCCESS, codec.encode(value).parts
-        except codec.EncodeError as error:
-            return _pack_failure(
-                OutcomeStatus.FAILED, Failure.payload("result_pickle", f"result{error.path}", error.reason)
-            )
 
     def _pack_surprise(self, error: BaseException, stage: str, path: str) -> tuple[int, Sequence[Any]]:
         """What ended an attempt before or after the user's code and was not foreseen: no reason to lose the worker.

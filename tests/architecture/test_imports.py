@@ -44,26 +44,6 @@ def test_the_fork_server_loads_neither_the_front_end_nor_anything_heavy() -> Non
     assert not loaded & front_end
 
 
-EARLY = """
-import sys
-from dremioframe.orchestration import Pipeline, Task
-from dremioframe.orchestration.pool.zygote_client import ZygoteClient
-start = ZygoteClient.start
-def started(**options):
-    print(*sys.modules)
-    return start(**options)
-ZygoteClient.start = started
-Pipeline("p").add_task(Task("t", int)).run(executor="process", max_workers=1)
-"""
-
-
-def test_the_fork_server_boots_while_the_engine_is_imported() -> None:
-    result = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=True)
-    loaded = set(result.stdout.split())
-    late = ("engine.coordinator", "compile", "machine", "records", "payload.codec", "pool.supervisor")
-    assert not loaded & {f"dremioframe.orchestration.{name}" for name in late}
-
-
 BY_VALUE = """
 import sys
 from dremioframe.orchestration import Pipeline, Task

@@ -13,14 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dremioframe.orchestration import (
-    DefinitionError,
-    Pipeline,
-    ProcessExecutor,
-    Task,
-    TaskTimeoutError,
-    WorkerLostError,
-)
+from dremioframe.orchestration import Pipeline, ProcessExecutor, Task, TaskTimeoutError, WorkerLostError
 
 
 def pipeline_of(*tasks):
@@ -263,14 +256,3 @@ def test_two_signals_do_not_wait_for_the_grace(tmp_path):
     _, said = coordinator.communicate(timeout=20)
     assert "KeyboardInterrupt" in said
     eventually(lambda: not any(alive(process.pid) for process in family))
-
-
-def test_nothing_stays_of_a_run_that_never_begins():
-    """Its fork server is started before anything is known of the pipeline."""
-    circle = Task("a", int), Task("b", int)
-    circle[0].set_downstream(circle[1])
-    circle[1].set_downstream(circle[0])
-    before = psutil.Process().children(recursive=True), os.listdir("/proc/self/fd")
-    with pytest.raises(DefinitionError, match="cycle"):
-        pipeline_of(*circle).run(executor="process")
-    assert (psutil.Process().children(recursive=True), os.listdir("/proc/self/fd")) == before

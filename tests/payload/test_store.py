@@ -292,6 +292,48 @@ def test_a_shelf_is_only_cleared_into_memory_that_there_is():
 
 
 @pytest.mark.usefixtures("scarce_descriptors")
+def test_a_shelf_that_was_cleared_halfway_is_cleared_later(monkeypatch):
+    kept = Store(lambda: 1 << 30, share=1.0)
+    mine = [kept.create((bytes([i]) * 70_000,), 70_000) for i in range(4)]
+    others = [kept.create((b"x" * 1_000_000,), 1_000_000) for _ in range(3)]
+    del others
+    sent = iter((True, True, False))
+    send = os.sendfile
+    monkeypatch.setattr(os, "sendfile", lambda *args: send(*args) if next(sent) else refuse())
+    kept.tidy()
+    monkeypatch.undo()
+    monkeypatch.setattr(segments, "is_high", lambda _fd: True)
+    assert len({one.place[0] for one in mine}) == 2
+    kept.tidy()
+    kept.tidy()
+    assert [one.read()[:1] for one in mine] == [bytes([i]) for i in range(4)]
+    assert (1 << 30) - kept.room() == 4 * 70_000
+    del mine
+    assert kept.room() == 1 << 30
+
+
+@pytest.mark.usefixtures("scarce_descriptors")
+def test_a_segment_that_another_thread_closes_while_its_shelf_is_cleared_is_not_missed(monkeypatch):
+    kept = Store(lambda: 1 << 30, share=1.0)
+    mine = [kept.create((bytes([i]) * 70_000,), 70_000) for i in range(3)]
+    others = [kept.create((b"x" * 1_000_000,), 1_000_000) for _ in range(3)]
+    del others
+    send = os.sendfile
+
+    def interrupted(*args):
+        sent = send(*args)
+        for one in mine[1:]:
+            one.close()  # the last is being moved, the one before is next
+        return sent
+
+    monkeypatch.setattr(os, "sendfile", interrupted)
+    kept.tidy()
+    assert mine[0].read() == bytes([0]) * 70_000
+    mine.clear()
+    assert kept.room() == 1 << 30
+
+
+@pytest.mark.usefixtures("scarce_descriptors")
 def test_after_a_shelf_that_could_not_be_written_to_comes_another(monkeypatch):
     kept = Store(lambda: 1 << 30, share=1.0)
     first = kept.create((b"a" * 70_000,), 70_000)

@@ -20,9 +20,18 @@ def test_what_is_packed_is_parsed():
 
 
 def test_a_call():
-    packet = frames.pack_call(7, 99, b"body")
+    packet = frames.pack_call(frames.mark(Kind.CALL, 7), 99, b"body")
     assert frames.parse(packet, 7, CALLS) == (Kind.CALL, 99, 0, 0)
     assert frames.read_call_id(packet[: frames.HEADER_SIZE]) == 99
+
+
+def test_a_mark_tells_kind_and_worker():
+    packet = frames.pack_outcome(3, 5, 2, 1234, (10, 20, 7, 30), b"payload")
+    body_length = len(packet) - frames.HEADER_SIZE
+    assert frames.read_marked(packet) == (frames.mark(Kind.OUTCOME, 3), 5, body_length, 2, 1234)
+    marks = {frames.mark(kind, worker) for kind in sorted(ALL_KINDS) for worker in (0, 1, 2**32 - 1)}
+    assert len(marks) == 3 * len(ALL_KINDS)
+    assert 0 not in marks  # which stands for a packet without a header
 
 
 def test_an_outcome_and_its_statistics():

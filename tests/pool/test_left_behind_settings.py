@@ -59,6 +59,15 @@ def test_u20_u22_a_standard_descriptor_never_becomes_the_next_calls_file(worker,
         assert path.read_bytes() == b"", source
 
 
+def test_standard_streams_stay_blocking(worker):
+    """The flag belongs to the file, which the user's own program has open as well."""
+    worker.run("import os; [os.set_blocking(fd, False) for fd in (0, 1, 2)]")
+    assert (
+        worker.run("import os; out = repr([os.get_blocking(fd) for fd in (0, 1, 2)]).encode()") == b"[True, True, True]"
+    )
+    assert all(os.get_blocking(fd) for fd in (0, 1, 2))
+
+
 def test_untouched_streams_are_not_put_back(worker):
     worker.run("assert ports.hygiene._streams.are_as_found()")  # or every call would pay for it
 

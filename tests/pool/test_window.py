@@ -22,7 +22,7 @@ def test_it_grows_at_most_fourfold_per_reply():
     for _ in range(5):
         window.observe(1, 1000)
         sizes.append(window.size)
-    assert sizes == [4, 16, 64, 64, 64]
+    assert sizes == [4, 16, 64, 128, 128]
 
 
 def test_long_calls_are_not_sent_ahead():

@@ -137,7 +137,7 @@ class Coordinator:
     def _loop(self) -> None:
         machine, session = self._machine, self._session
         while not machine.finished:
-            self._take_in_stops(session.now())  # before anything new starts
+            self._take_in_stops()  # before anything new starts
             if not machine.finished:
                 self._dispatch()
                 self._take_in(session.wait(self._wait_limit_s()))
@@ -160,8 +160,11 @@ class Coordinator:
         """How long to wait for the executor; None if only it can bring news."""
         if self._stop_wanted():
             return 0.0
-        due = [each for each in (self._timers.next_due_s(), self._run_deadline_s()) if each is not None]
-        return max(0.0, min(due) - self._session.now()) if due else None
+        retry_s, deadline_s = self._timers.next_due_s(), self._run_deadline_s()
+        if retry_s is None and deadline_s is None:
+            return None
+        due_s = min(each for each in (retry_s, deadline_s) if each is not None)
+        return max(0.0, due_s - self._session.now())
 
     def _run_deadline_s(self) -> float | None:
         return None if self._cancel_sent else self._deadline_s
@@ -172,23 +175,26 @@ class Coordinator:
             self._take_in_ends(turn.ended)
         for task, attempt in turn.returned:
             self._perform(self._machine.untake(task, attempt))
-        events: list[Event] = [AttemptOverdue(task, attempt) for task, attempt in turn.overdue]
-        now_s = self._session.now()
-        for task, attempt in self._timers.pop_due(now_s):
-            events.append(RetryDue(task, attempt, self._session.is_running(task, attempt)))
-        if events:
-            self._handle(events)
+        if turn.overdue:
+            self._handle([AttemptOverdue(task, attempt) for task, attempt in turn.overdue])
+        if self._timers:
+            self._take_in_timers()
+
+    def _take_in_timers(self) -> None:
+        is_running = self._session.is_running
+        due = self._timers.pop_due(self._session.now())
+        self._handle([RetryDue(task, attempt, is_running(task, attempt)) for task, attempt in due])
 
     def _take_in_ends(self, ended: Sequence[tuple[int, int, Outcome]]) -> None:
         succeeded: list[tuple[int, int]] = []
         events: list[Event] = []
-        attempts, phases = self._machine.attempts, self._machine.phases
+        attempts, phases, keep = self._machine.attempts, self._machine.phases, self._results.keep
         for task, attempt, outcome in ended:
             if attempts[task] != attempt or phases[task] not in UNDER_WAY:
                 outcome.release()  # stale: the task has gone on without it
                 continue
             if outcome.status == OutcomeStatus.SUCCESS:
-                self._results.keep(task, outcome)
+                keep(task, outcome)
                 succeeded.append((task, attempt))
             else:
                 events.append(self._event_of(task, attempt, outcome))
@@ -216,7 +222,7 @@ class Coordinator:
                 self._data.notes[task] = failure.message or "no reason was given"
                 return AttemptSkipped(task, attempt)
             case OutcomeStatus.CANCELLED if self._cancel_sent or self._interrupts.count:
-                self._take_in_stops(self._session.now())  # Ctrl-C ended an inline task before anybody else heard of it
+                self._take_in_stops()  # Ctrl-C ended an inline task before anybody else heard of it
                 return AttemptCancelled(task, attempt)
             case OutcomeStatus.TIMED_OUT | OutcomeStatus.LOST:
                 retryable = self._own_error_is_retryable(task, attempt, failure)
@@ -233,15 +239,19 @@ class Coordinator:
 
     def _stop_wanted(self) -> int:
         """0: go on. 1: stop with grace. 2: stop at once. Only what has not been acted on yet."""
+        if not self._cancel_asked and not self._interrupts.count:
+            return 0
         asked = max(int(self._cancel_asked), min(self._interrupts.count, 2))
         done = 2 if self._kill_sent else int(self._cancel_sent)
         return asked if asked > done else 0
 
-    def _take_in_stops(self, now_s: float) -> None:
+    def _take_in_stops(self) -> None:
+        if not self._cancel_asked and not self._interrupts.count and self._deadline_s is None:
+            return  # as a rule, at every turn
         wanted, deadline_s = self._stop_wanted(), self._run_deadline_s()
         if wanted and not self._cancel_sent:
             self._stop("cancel() was called" if self._cancel_asked else f"{self._interrupts.first_name} arrived")
-        elif deadline_s is not None and now_s >= deadline_s:
+        elif deadline_s is not None and self._session.now() >= deadline_s:
             self._stop(f"its timeout of {self._timeout_s:g} s is over")
         if wanted == 2 and not self._kill_sent:
             self._kill_sent = True

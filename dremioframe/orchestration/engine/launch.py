@@ -1,30 +1,84 @@
 """From a declared pipeline to a coordinator that is ready to run.
 
-What lives here: everything that may be wrong with the pipeline before the first task starts. What may not: the run
-itself, and what is done before this module is loaded (``preparation``).
+What lives here: everything that may be wrong before the first task starts, and the choice of the executor. What may
+not: the run itself.
+
+Modules of the run itself are imported when nothing is wrong and the executor has begun to start: its fork server takes
+about as long to boot.
 """
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 
 from .. import options
 from ..compile import compile_tasks
+from ..errors import DefinitionError, NestedRunError
 from ..interfaces import Plan
-from ..records import PipelineRun
-from ..run_data import RunData
-from .coordinator import Coordinator
-from .interrupts import Interrupts
+from ..machine.release import KEEP_RESULTS
+from ..payload.tokens import is_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from ..dag.dag import Dag
     from ..interfaces import Executor
     from ..machine.states import TaskState
+    from ..records import PipelineRun
+    from ..run_data import RunData
     from ..task import Task
-    from .preparation import RunOptions
+    from .coordinator import Coordinator
+    from .interrupts import Interrupts
+
+
+class RunOptions:
+    """What ``run`` and ``start`` take, checked.
+
+    Attributes:
+        executor: A name or an instance.
+        max_workers: Ceiling of tasks at once, or None.
+        timeout_s: Seconds after which the run is cancelled, or None.
+        keep_results: ``"all"``, ``"leaves"`` or ``"none"``.
+        context: The run's own values.
+    """
+
+    __slots__ = ("context", "executor", "keep_results", "max_workers", "timeout_s")
+
+    def __init__(
+        self,
+        context: Mapping[str, object] | None,
+        executor: str | Executor,
+        max_workers: int | None,
+        timeout: float | None,
+        keep_results: str,
+    ) -> None:
+        self.context = options.run_context(context)
+        self.executor = options.executor(executor)
+        self.max_workers = options.at_least_one("max_workers", max_workers)
+        self.timeout_s = options.run_timeout(timeout)
+        if keep_results not in KEEP_RESULTS:
+            raise DefinitionError(f"keep_results must be one of {', '.join(KEEP_RESULTS)}, not {keep_results!r}")
+        self.keep_results = keep_results
+
+
+def make_executor(name: str, max_workers: int | None) -> Executor:
+    """The executor of that name, for one run."""
+    match name:
+        case "inline":
+            from ..executors.inline import InlineExecutor
+
+            return InlineExecutor()
+        case "thread":
+            from ..executors.thread import ThreadExecutor
+
+            return ThreadExecutor(max_workers)
+        case _:
+            from ..executors.process import ProcessExecutor
+
+            executor = ProcessExecutor(max_workers)
+            executor.start_early()
+            return executor
 
 
 def _timeouts(tasks: Sequence[Task]) -> tuple[float | None, ...]:
@@ -35,12 +89,17 @@ def _timeouts(tasks: Sequence[Task]) -> tuple[float | None, ...]:
 
 
 class LiveRun:
-    """The latest run as its tasks see it: while it goes on the machine knows, afterwards the record does."""
+    """The latest run as its tasks see it: while it goes on the machine knows, afterwards the states are left.
 
-    __slots__ = ("_coordinator", "_data")
+    Not its results: tasks that are wired know each other, so what they know lives until the garbage collector comes.
+    """
+
+    __slots__ = ("_coordinator", "_data", "_index", "_states")
 
     def __init__(self, data: RunData, coordinator: Coordinator) -> None:
-        self._data = data
+        self._index = data.dag.index
+        self._states = data.states
+        self._data: RunData | None = data
         self._coordinator: Coordinator | None = coordinator
 
     @property
@@ -48,11 +107,13 @@ class LiveRun:
         return self._coordinator is not None
 
     def state_of(self, name: str) -> TaskState:
-        task = self._data.dag.index[name]
-        coordinator = self._coordinator
-        return self._data.states[task] if coordinator is None else coordinator.machine.task_state(task)
+        task, coordinator = self._index[name], self._coordinator
+        return self._states[task] if coordinator is None else coordinator.machine.task_state(task)
 
     def end(self) -> None:
+        data, self._data = self._data, None
+        if data is not None:
+            self._states = data.states
         self._coordinator = None
 
 
@@ -68,26 +129,57 @@ class Launch:
         pipeline_name: str,
         tasks: Sequence[Task],
         run_options: RunOptions,
-        executor: Executor,
         *,
-        owned: bool,
         install_signal_handlers: bool,
     ) -> None:
         """
-        Args:
-            owned: The executor was made for this run and ends with it, unless this raises.
-
         Raises:
             DefinitionError: The pipeline cannot run as written.
+            NestedRunError: This is a worker process.
         """
+        if is_worker():
+            raise NestedRunError(
+                f"pipeline {pipeline_name!r}: run() was called in a worker process. Either task code called it, or a "
+                "module that a worker imports calls it when it is imported: move that call into a function, or under "
+                "`if __name__ == '__main__':`"
+            )
         dag = compile_tasks(tasks, run_options.context)
-        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
-        data = RunData(run_id, pipeline_name, dag, datetime.now(UTC))
-        plan = Plan(run_id, pipeline_name, dag, tasks, _timeouts(tasks), run_options.context, run_options.max_workers)
-        self._owned = owned
-        self._executor = executor
-        self._interrupts = Interrupts(install=install_signal_handlers)
-        self.coordinator = Coordinator(
+        timeouts = _timeouts(tasks)
+        self._tasks = tasks
+        self._owned = isinstance(run_options.executor, str)
+        self._executor = (
+            make_executor(run_options.executor, run_options.max_workers)
+            if isinstance(run_options.executor, str)
+            else run_options.executor
+        )
+        try:
+            self._prepare(pipeline_name, dag, timeouts, run_options, install_signal_handlers)
+        except BaseException:  # Ctrl-C, as a rule
+            if self._owned:
+                self._executor.close()
+            raise
+
+    def _prepare(
+        self,
+        pipeline_name: str,
+        dag: Dag,
+        timeouts: tuple[float | None, ...],
+        run_options: RunOptions,
+        install_signal_handlers: bool,
+    ) -> None:
+        from datetime import UTC, datetime
+
+        from ..records import PipelineRun
+        from ..run_data import RunData
+        from .coordinator import Coordinator
+        from .interrupts import Interrupts
+
+        now = datetime.now(UTC)
+        run_id = f"{now:%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
+        data = RunData(run_id, pipeline_name, dag, now)
+        plan = Plan(run_id, pipeline_name, dag, self._tasks, timeouts, run_options.context, run_options.max_workers)
+        self._interrupts: Interrupts = Interrupts(install=install_signal_handlers)
+        self.coordinator: Coordinator = Coordinator(
             plan,
             self._executor,
             data,
@@ -95,9 +187,8 @@ class Launch:
             keep_results=run_options.keep_results,
             timeout_s=run_options.timeout_s,
         )
-        self.run = PipelineRun(data)
+        self.run: PipelineRun = PipelineRun(data)
         self._live = LiveRun(data, self.coordinator)
-        self._tasks = tasks
 
     def execute(self) -> None:
         """Run to the end in the calling thread.

@@ -9,7 +9,7 @@ at each dispatch, so "had finished by then" is one comparison and nothing is cop
 
 from __future__ import annotations
 
-from ..machine.states import TaskState
+from ..machine.states import Phase, TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +46,12 @@ class Results:
             outcome.release()
 
     def direct(self, task: int) -> Sequence[tuple[str, Outcome]]:
-        names, outcomes = self._dag.names, self._data.outcomes
+        names, outcomes, phases = self._dag.names, self._data.outcomes, self._machine.phases
+        finish_sequence, dispatched = self._machine.finish_sequence, self._machine.dispatch_sequence[task]
         found = []
         for upstream in self._dag.upstreams[task]:
             outcome = outcomes[upstream]
-            if outcome is not None and self._seen_state(task, upstream) is TaskState.SUCCESS:
+            if outcome is not None and phases[upstream] is Phase.SUCCESS and finish_sequence[upstream] <= dispatched:
                 found.append((names[upstream], outcome))
         return found
 

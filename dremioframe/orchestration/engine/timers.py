@@ -22,6 +22,10 @@ class RetryTimers:
         self._count += 1
         heappush(self._heap, (due_s, self._count, task, attempt))
 
+    def __bool__(self) -> bool:
+        """Whether any retry waits."""
+        return bool(self._heap)
+
     def next_due_s(self) -> float | None:
         """When the earliest is due, or None."""
         return self._heap[0][0] if self._heap else None

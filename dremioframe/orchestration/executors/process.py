@@ -99,11 +99,11 @@ class ProcessExecutor:
         )
 
     def start_early(self) -> None:
-        """Have the fork server boot while the caller prepares a run. If that fails now, the run will find out."""
+        """Start the fork server before a run needs it, so that it boots while the caller does something else."""
         try:
             self._pool.start()
         except (OSError, WorkerStartError):
-            pass  # starting a worker tries once more, and tells
+            pass  # what is wrong is told by the first run, which tries again
 
     def open(self, plan: Plan, inputs: Inputs) -> ProcessSession:
         """Begin one run; see :class:`~..interfaces.Executor`."""

@@ -54,6 +54,7 @@ class CallData:
         self._store = store
         self._blobs: dict[bytes, bytes | Segment] = {}
         self._digests: dict[tuple[int, int, int, bool], bytes] = {}
+        self._latest_code: tuple[Any, Any, Any, bool | None, bytes] = (None, None, None, None, _NOTHING)
         #: The variable parts of calls for which they are too long, by task and attempt.
         self.external: dict[tuple[int, int], Segment] = {}
         self._run_values: dict[str, bytes | Segment] = {}
@@ -93,11 +94,26 @@ class CallData:
         return calls.pack_external_call(code, self._run, task, attempt, len(args), len(name))
 
     def _code_digest(self, definition: Task, takes_context: bool) -> bytes:
-        # By identity: the plan keeps these objects alive, so no id is used twice in a run.
-        key = (id(definition.action), id(definition.retry_on), id(definition.on_kill), takes_context)
+        # By identity, here and below: these objects may have an __eq__ of their own. The latest one first, because
+        # neighbours in a wide pipeline share their code.
+        action, retry_on, on_kill, context_too, digest = self._latest_code
+        if (
+            definition.action is not action
+            or definition.retry_on is not retry_on
+            or definition.on_kill is not on_kill
+            or takes_context is not context_too
+        ):
+            job = (definition.action, definition.retry_on, definition.on_kill, takes_context)
+            digest = self._digest_of(job)
+            self._latest_code = (*job, digest)
+        return digest
+
+    def _digest_of(self, job: tuple[Any, Any, Any, bool]) -> bytes:
+        action, retry_on, on_kill, takes_context = job
+        # The plan keeps these objects alive, so no id is used twice in a run.
+        key = (id(action), id(retry_on), id(on_kill), takes_context)
         digest = self._digests.get(key)
         if digest is None:
-            job = (definition.action, definition.retry_on, definition.on_kill, takes_context)
             try:
                 blob = references.pack_code(job, self.pins)
             except codec.EncodeError as error:
@@ -115,10 +131,9 @@ class CallData:
         room = _GATHER_LIMIT
         entries: list[tuple[str, Any]] = []
         for name, outcome in self._inputs.direct(task):
-            payload = outcome.payload if isinstance(outcome, ProcessOutcome) else None
-            if payload is not None and not isinstance(payload, Segment) and room > len(payload):
-                room -= len(payload)
-                entries.append((name, payload))
+            if isinstance(outcome, ProcessOutcome) and outcome.segment is None and room > outcome.bytes_out:
+                room -= outcome.bytes_out
+                entries.append((name, outcome.payload))
         return calls.pack_inputs(entries)
 
     def forget(self, task: int, attempt: int) -> None:

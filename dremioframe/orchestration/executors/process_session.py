@@ -89,13 +89,13 @@ class ProcessSession:
         ended, self._ended = self._ended, []
         returned: list[tuple[int, int]] = []
         overdue: list[tuple[int, int]] = []
-        data, pins, external = self._data, self._data.pins, self._data.external
+        data, pins, external, end = self._data, self._data.pins, self._data.external, ended.append
         for event in self._lease.wait(0.0 if ended else timeout_s):
             call_id = event.call_id
             task, attempt = call_id & _TASK_MASK, call_id >> _TASK_BITS & _ATTEMPT_MASK
             if type(event) is ProcessOutcome:
                 event.pins = pins
-                ended.append((task, attempt, event))
+                end((task, attempt, event))
                 if external:
                     data.forget(task, attempt)
                 continue

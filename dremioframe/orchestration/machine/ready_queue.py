@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
+from itertools import groupby
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,35 +55,35 @@ class ReadyQueue:
 
     def push(self, task: int) -> None:
         """Add a task behind its equals."""
-        self._bucket_of(task).append(task)
+        self._bucket(self._keys[task]).append(task)
         self._size += 1
 
     def push_front(self, task: int) -> None:
         """Add a task before its equals: it had been popped already."""
-        self._bucket_of(task).appendleft(task)
+        self._bucket(self._keys[task]).appendleft(task)
         self._size += 1
 
     def extend(self, tasks: Sequence[int]) -> None:
         """Add many tasks, each behind its equals."""
-        for task in tasks:
-            self._bucket_of(task).append(task)
+        for key, equals in groupby(tasks, self._keys.__getitem__):  # a wide pipeline has long runs of them
+            self._bucket(key).extend(equals)
         self._size += len(tasks)
 
     def pop(self, limit: int) -> list[int]:
         """Remove and return the most urgent tasks, at most ``limit``."""
         popped: list[int] = []
-        room = min(limit, self._size)
-        while room > 0:
+        room = max(0, min(limit, self._size))
+        self._size -= room
+        while room:
             key = self._heap[0]
             bucket = self._buckets[key]
-            if len(bucket) <= room:
-                popped += bucket
-                del self._buckets[key]
-                heappop(self._heap)
-            else:
+            if len(bucket) > room:
                 popped += [bucket.popleft() for _ in range(room)]
-            room = min(limit, self._size) - len(popped)
-        self._size -= len(popped)
+                break
+            popped += bucket
+            room -= len(bucket)
+            del self._buckets[key]
+            heappop(self._heap)
         return popped
 
     def clear(self) -> None:
@@ -95,8 +96,7 @@ class ReadyQueue:
         """The priority of the most urgent task, or None if there is no task."""
         return -self._heap[0] // self._span if self._heap else None
 
-    def _bucket_of(self, task: int) -> deque[int]:
-        key = self._keys[task]
+    def _bucket(self, key: int) -> deque[int]:
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = deque()

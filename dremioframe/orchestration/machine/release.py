@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..dag.dag import Dag
 
 
+KEEP_RESULTS: Final = ("all", "leaves", "none")
+
+
 class ReleaseTracker:
     """Tells which values may go as tasks finish.
 

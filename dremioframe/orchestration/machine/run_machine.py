@@ -46,7 +46,7 @@ from .protocol import (
     StopReason,
 )
 from .ready_queue import ReadyQueue
-from .release import ReleaseTracker
+from .release import KEEP_RESULTS, ReleaseTracker
 from .states import ALLOWED_TRANSITIONS, UNDER_WAY, Phase, RunState, SkipCause, TaskState
 from .stories import Stories
 
@@ -59,8 +59,6 @@ if TYPE_CHECKING:
     from .protocol import Command, Event
 else:
     from ..light_typing import assert_never
-
-KEEP_RESULTS: Final = ("all", "leaves", "none")
 
 
 class RunMachine:

@@ -117,6 +117,8 @@ def decode(data: BytesLike, *, private: bool) -> Any:
         DecodeError: The bytes are damaged, or code that rebuilds the value failed (``__cause__``).
     """
     try:
+        if data == _NOTHING_BYTES:  # as in ``encode``
+            return None
         if data[0] == _PICKLE_START:
             if crc32(data) != _CRC_RESIDUE:
                 raise DecodeError("damaged: its checksum does not fit")
@@ -223,3 +225,4 @@ def _buffers(view: memoryview, end: int, sizes: tuple[int, ...]) -> Iterator[mem
 
 
 _NOTHING = _assemble(dumps(None, 5), ())
+_NOTHING_BYTES = _NOTHING.to_bytes()

@@ -95,10 +95,6 @@ class Segment:
         return keeping[0]
 
     @property
-    def is_closed(self) -> bool:
-        return self._keeping is None
-
-    @property
     def fd(self) -> int:
         """The descriptor, for a segment that nobody else may move or close; -1 once closed."""
         return -1 if self._keeping is None else self._keeping[0][0].fd
@@ -170,10 +166,15 @@ class Segment:
         """From now on ``keeper`` is told when it is closed."""
         self._keeping = self.place, keeper
 
-    def move(self, file: File, offset: int, keeper: Keeper) -> None:
-        """The same bytes lie elsewhere now. Whoever took its place before still has the old one."""
-        if self._keeping is not None:  # else it was closed meanwhile
-            self._keeping = (file, offset), keeper
+    def move(self, file: File, offset: int, keeper: Keeper) -> bool:
+        """The same bytes lie elsewhere now; False if it was closed meanwhile.
+
+        Whoever took its place before still has the old one.
+        """
+        if self._keeping is None:
+            return False
+        self._keeping = (file, offset), keeper
+        return True
 
     def map(self) -> memoryview:
         """All of it as writable memory that nobody else sees. It lives as long as any view of it, or array over it.
@@ -250,7 +251,10 @@ def _copy(fd: int, offset: int, size: int) -> memoryview:
     data = memoryview(bytearray(size))
     at = 0
     while at < size:
-        at += os.preadv(fd, [data[at : at + _WRITE_LIMIT_BYTES]], offset + at)
+        read = os.preadv(fd, [data[at : at + _WRITE_LIMIT_BYTES]], offset + at)
+        if not read:
+            raise SegmentError(f"it ends after {at} of {size} bytes")
+        at += read
     return data
 
 

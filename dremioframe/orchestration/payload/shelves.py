@@ -9,12 +9,13 @@ What lives here: shelves. What may not: when a segment goes to one, and what all
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from collections import deque
 
 from . import segments
-from .segments import File, Segment
+from .segments import File, Segment, SegmentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,19 +72,27 @@ class Shelves:
     def _clear(self, shelf: _Shelf) -> None:
         """Move everything that is left on it."""
         self._complete(shelf)
-        for resident in shelf.residents:
-            segment = resident()
-            if segment is None or segment.is_closed:
-                continue
-            try:
-                to = self._shelf_for(segment)
-                offset = self._append(to, segment)
-            except OSError:  # too few descriptors, or no room: what is left stays where it is
-                return
-            if segment.in_memory:
-                self._freed(-segment.size)
-            segment.move(to, offset, to)
-            to.residents.append(resident)
+        while shelf.residents:
+            segment = shelf.residents[-1]()
+            if segment is not None:
+                try:
+                    self._move(segment, shelf)
+                except OSError:  # too few descriptors, or no room: what is left stays where it is
+                    return
+                except SegmentError:
+                    pass  # another thread has closed it meanwhile
+            shelf.residents.pop()
+
+    def _move(self, segment: Segment, shelf: _Shelf) -> None:
+        to = self._shelf_for(segment)
+        offset = self._append(to, segment)
+        if segment.in_memory:
+            self._freed(-segment.size)
+        if segment.move(to, offset, to):
+            to.residents.append(weakref.ref(segment))
+            shelf.freed(segment.size)
+        else:
+            to.freed(segment.size)
 
     def _append(self, shelf: _Shelf, segment: Segment) -> int:
         try:
@@ -176,7 +185,10 @@ class _Shelf(File):
         start, end = self.end, at + segment.size
         os.lseek(self._writer.fd, start, os.SEEK_SET)
         while at < end:
-            at += os.sendfile(self._writer.fd, file.fd, at, end - at)
+            copied = os.sendfile(self._writer.fd, file.fd, at, end - at)
+            if not copied:
+                raise OSError(errno.EIO, "the file is shorter than the segment")
+            at += copied
         self.end = start + -(-segment.size // segments.PAGE_BYTES) * segments.PAGE_BYTES
         self._alive += segment.size
         self._taken += segment.size

@@ -3,7 +3,7 @@
 It knows nothing of tasks and graphs; it could be a library of its own. Bottom up::
 
     frames, window                  pure: the packets' format; how many calls may wait at a worker
-    channel, status_page            one socket end; one shared page
+    channel, status_page, ring      one socket end; one shared page; the outcomes in it
     kinship, termination, cpu,      what the operating system is asked for
     interpreter, descriptors
     changes, streams, settings,     what runs in worker processes

@@ -99,9 +99,11 @@ class Capacity:
 
     def growth(self, share: Share) -> int:
         """How many more workers this lease could get now."""
+        if share.workers >= share.limit:
+            return 0  # asked at every turn; the lock would not make this number any newer
         with self._lock:
             starts = self._starts
-            if share.workers >= share.limit or starts.must_wait() or starts.hopeless(len(self._owners)):
+            if starts.must_wait() or starts.hopeless(len(self._owners)):
                 return 0
             unused = len(self._idle) + self.options.size - len(self._owners)
             contested = any(other is not share for other in self.hungry)
@@ -121,8 +123,10 @@ class Capacity:
 
     def want(self, share: Share) -> None:
         """A lease has work and no room for it."""
+        if share.workers >= share.limit:
+            return  # as in ``growth``
         with self._lock:
-            if share in self.hungry or share.workers >= min(share.limit, self._fair_share(share)):
+            if share in self.hungry or share.workers >= self._fair_share(share):
                 return
             if self.options.size > len(self._owners):
                 return  # nobody else has what it wants: it waits for the delay after a failed start
@@ -153,7 +157,7 @@ class Capacity:
             self._unsettled[worker.incarnation] = (worker, share)
             share.workers -= 1
             for other in (share, *self.hungry):  # it may have been the last, and nothing else would wake its lease
-                other.tenant.post(None)
+                other.post(None)
 
     def settled(self, worker: WorkerHandle) -> None:
         """Nobody needs to know more about this worker."""
@@ -249,7 +253,7 @@ class Capacity:
         for worker, _ in self._owners.values():
             worker.close()
         for share in self._shares:
-            share.tenant.abandon()
+            share.abandon()
         self._owners.clear()
         self._idle.clear()
 
@@ -273,7 +277,7 @@ class Capacity:
         elif self.hungry:
             heir = self.hungry[0]
             self._own(worker, heir)
-            heir.tenant.post(worker)
+            heir.post(worker)
         else:
             self._idle.append(worker)
 
@@ -287,7 +291,7 @@ class Capacity:
     def _wake_all(self, but: Share | None = None) -> None:
         for share in self._shares:
             if share is not but:
-                share.tenant.post(None)
+                share.post(None)
 
     def _take_idle(self) -> WorkerHandle | None:
         while self._idle:
@@ -331,7 +335,7 @@ class Capacity:
             case Kind.EXITED:
                 worker.exit = frames.read_exit(report.number)
         if share is not None:
-            share.tenant.post(worker)
+            share.post(worker)
         elif worker.exit is not None:
             self._bury(worker)
 
@@ -351,6 +355,6 @@ class Capacity:
         termination.kill_sessions(frozenset(worker.pid for worker, _ in owned) - {0})
         for worker, share in owned:
             if share is not None:
-                share.tenant.post(worker)
+                share.post(worker)
             else:
                 self._bury(worker)

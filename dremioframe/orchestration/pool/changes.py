@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 #: C module, public module, functions.
 _OFTEN = (
-    ("posix", "os", ("chdir", "fchdir", "umask", "dup2", "close", "closerange", "set_inheritable", "login_tty")),
+    (
+        "posix",
+        "os",
+        ("chdir", "fchdir", "umask", "dup2", "close", "closerange", "set_blocking", "set_inheritable", "login_tty"),
+    ),
     # Python's own signal.signal and signal.pthread_sigmask call these by name.
     ("_signal", "signal", ("signal", "setitimer", "alarm", "pthread_sigmask")),
 )

@@ -55,6 +55,10 @@ class Desk:
         self.tell_room()
         return segment
 
+    def close(self) -> None:
+        """Nothing will be asked any more. Forgets who had the answers, who usually knows us as well."""
+        self._on_request = _refuse
+
     def tell_room(self) -> None:
         """Tell the workers how much of their results may go to memory."""
         workers = self._floor.workers
@@ -118,6 +122,10 @@ class Desk:
         place = frames.pack_place(offset, answer.size)
         packet = frames.pack(Kind.ANSWER_SEGMENT, worker.incarnation, body=place, detail=number)
         return worker.side.send_with(packet, (file.fd,))
+
+
+def _refuse(_call_id: int, _question: bytes) -> bytes:
+    raise LookupError("the lease is closed")
 
 
 def _adopt(fds: tuple[int, ...]) -> Segment | None:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from .worker_handle import WorkerHandle
 
 
+#: So much room in a full window is filled at once; less waits until half of it is empty, or every call would be a turn.
+_WORTHWHILE = 16
+
+
 class Dispatch:
     """Distributes the calls of one lease.
 
@@ -51,6 +55,7 @@ class Dispatch:
         "_share",
         "_silence",
         "_slots",
+        "_spare",
         "_window",
         "backlog",
         "crowd_due",
@@ -79,13 +84,14 @@ class Dispatch:
         self._share = share
         self._max_calls = capacity.options.max_calls_per_worker
         self._slots: list[WorkerHandle | None] = []  # where the next calls go, last first; None for a new worker
+        self._spare: dict[WorkerHandle, int] = {}  # and after them: how many more each may hold
         self._crowded = False  # some call may be waiting behind another
         self._misplaced = False  # ... or for a worker to boot, or to react
 
     def room(self) -> int:
         """How many calls may be submitted now; 0 makes the lease a hungry one."""
         self._plan()
-        room = 0 if self.backlog else len(self._slots)
+        room = 0 if self.backlog else len(self._slots) + sum(self._spare.values())
         self.starved = room == 0
         if self.starved:
             self._capacity.want(self._share)
@@ -93,20 +99,20 @@ class Dispatch:
 
     def submit(self, call_id: int, body: bytes, timeout_s: float | None) -> None:
         """Send a call, or keep it until it can be sent."""
-        if not self._slots:
+        if self._slots or self._lay_out_spare():
+            worker = self._slots.pop() or self._hire()
+            if worker is None or not self._send(worker, call_id, body, timeout_s):
+                self.backlog.append((call_id, body, timeout_s))
+        else:
             self.backlog.append((call_id, body, timeout_s))
             self.flush()
-            return
-        worker = self._slots.pop() or self._hire()
-        if worker is None or not self._send(worker, call_id, body, timeout_s):
-            self.backlog.append((call_id, body, timeout_s))
 
     def flush(self) -> None:
         """Send what could not be sent when it was submitted."""
         self._plan()
         for _ in range(len(self.backlog)):
             call_id, body, timeout_s = self.backlog.popleft()
-            worker = (self._slots.pop() or self._hire()) if self._slots else None
+            worker = (self._slots.pop() or self._hire()) if self._slots or self._lay_out_spare() else None
             if worker is None or not self._send(worker, call_id, body, timeout_s):
                 self.backlog.append((call_id, body, timeout_s))
         self.starved = self.starved or bool(self.backlog)
@@ -130,6 +136,7 @@ class Dispatch:
     def forget_plan(self) -> None:
         """The plan that :meth:`room` has made is out of date: workers may have come, gone or been filled since."""
         self._slots.clear()
+        self._spare.clear()
 
     def due(self, now: float) -> float:
         """When something here has to be looked at next."""
@@ -183,7 +190,7 @@ class Dispatch:
         first: list[WorkerHandle | None] = []
         booting: list[WorkerHandle | None] = []
         doubtful: list[WorkerHandle | None] = []
-        spare: list[tuple[WorkerHandle, int]] = []  # and how many more each may hold
+        self._spare.clear()
         for worker in self._floor.workers.values():
             if not worker.accepting:
                 continue
@@ -194,17 +201,25 @@ class Dispatch:
             if held == 0 and limit > 0:
                 (doubtful if worker.silent else first if worker.booted else booting).append(worker)
                 held = 1
-            if held < limit and held * 2 <= limit:  # refilled when half empty: full ones are not topped up call by call
-                spare.append((worker, limit - held))
+            if held < limit and (held * 2 <= limit or limit - held >= _WORTHWHILE):
+                self._spare[worker] = limit - held
         slots = first + booting
         slots += [None] * self._capacity.growth(self._share)
         slots += doubtful
-        while spare:
-            fewest = min(count for _, count in spare)
-            slots += [worker for worker, _ in spare] * fewest
-            spare = [(worker, count - fewest) for worker, count in spare if count > fewest]
         slots.reverse()
         self._slots = slots
+
+    def _lay_out_spare(self) -> bool:
+        """Go on to the second calls; False if nobody may hold one. Not at once: in a chain it never comes to that."""
+        spare, self._spare = self._spare, {}
+        slots: list[WorkerHandle | None] = []
+        while spare:
+            fewest = min(spare.values())
+            slots += list(spare) * fewest
+            spare = {worker: count - fewest for worker, count in spare.items() if count > fewest}
+        slots.reverse()
+        self._slots = slots
+        return bool(slots)
 
     def _send(self, worker: WorkerHandle, call_id: int, body: bytes, timeout_s: float | None) -> bool:
         if not worker.send_call(call_id, body, timeout_s):

@@ -25,20 +25,16 @@ class CallEnded:
         call_id: The call.
         status: What the runner returned as status, 0 to 255; opaque here.
         pid: Process that ran it.
-        wall_ns: From its start, before anything was unpickled, until its outcome was ready to be sent.
         packet: The frame as received.
         segment: The payload if it did not fit in the packet; belongs to the receiver of this event.
     """
 
-    __slots__ = ("call_id", "packet", "pid", "segment", "status", "wall_ns")
+    __slots__ = ("call_id", "packet", "pid", "segment", "status")
 
-    def __init__(
-        self, call_id: int, status: int, pid: int, wall_ns: int, packet: bytes, segment: Segment | None
-    ) -> None:
+    def __init__(self, call_id: int, status: int, pid: int, packet: bytes, segment: Segment | None) -> None:
         self.call_id = call_id
         self.status = status
         self.pid = pid
-        self.wall_ns = wall_ns
         self.packet = packet
         self.segment = segment
 
@@ -58,6 +54,11 @@ class CallEnded:
     def started_at_s(self) -> float:
         """When it started, CLOCK_MONOTONIC seconds."""
         return self.measured.started_ns / 1e9
+
+    @property
+    def wall_ns(self) -> int:
+        """From its start, before anything was unpickled, until its outcome was ready to be sent."""
+        return frames.read_number(self.packet)
 
     @property
     def wall_s(self) -> float:

@@ -30,6 +30,9 @@ _IN = select.EPOLLIN
 #: A descriptor whose packet cannot be taken (no descriptor is free) is looked at again after this long.
 _PAUSE_S = 0.01
 
+#: After calls were taken back from a worker its ring is looked at once more: it may have counted on them for a packet.
+_RECHECK_S = 0.001
+
 NEVER = float("inf")
 
 
@@ -42,16 +45,17 @@ class Floor:
         workers: Leased workers that are not known to have ended, by incarnation.
         inboxes: The same by the descriptor of their inbox.
         resume_due: When a paused descriptor must be looked at again.
+        recheck_due: When the rings must be.
     """
 
-    __slots__ = ("_handlers", "_paused", "epoll", "events", "inboxes", "resume_due", "workers")
+    __slots__ = ("_handlers", "_paused", "epoll", "events", "inboxes", "recheck_due", "resume_due", "workers")
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self.events: list[Event] = []
         self.workers: dict[int, WorkerHandle] = {}
         self.inboxes: dict[int, WorkerHandle] = {}
-        self.resume_due = NEVER
+        self.resume_due = self.recheck_due = NEVER
         self._handlers: dict[int, Handler] = {}
         self._paused: list[int] = []
 
@@ -113,6 +117,7 @@ class Floor:
     def take_back(self, worker: WorkerHandle) -> None:
         """Take all unread calls back from a worker and tell that they never started."""
         self.events += map(CallReturned, worker.take_back())
+        self.recheck_due = time.monotonic() + _RECHECK_S
 
     def condemn(self, worker: WorkerHandle, fault: str = "") -> None:
         """End a worker, now. If it has not been forked yet, as soon as it is."""
@@ -122,8 +127,9 @@ class Floor:
             termination.kill(worker.pidfd)
 
     def close(self) -> None:
-        """Stop watching altogether."""
+        """Stop watching altogether, and forget whose business it was."""
         self.epoll.close()
+        self._handlers.clear()
 
     def _unregister(self, fd: int) -> None:
         if fd in self._paused:

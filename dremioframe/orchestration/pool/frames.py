@@ -23,11 +23,16 @@ if TYPE_CHECKING:
 else:
     from ..light_typing import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: Two letters and the version of this format. Both ends come from the same files; a mismatch is a mix of versions.
 _MAGIC = 0xDF01
 
 _HEADER = struct.Struct("<HHIQIIQ")
 HEADER_SIZE = _HEADER.size
+_PEEK = struct.Struct("<H14xI")
 
 #: Most bytes of a packet. The default send buffer of a socket is 212,992 bytes, and a packet has to fit in it whole.
 PACKET_LIMIT = 204_800
@@ -83,6 +88,12 @@ STATS_SIZE = _STATS.size
 OUTCOME_HEADER_SIZE = HEADER_SIZE + STATS_SIZE
 _OUTCOME = struct.Struct(_HEADER.format + _STATS.format.lstrip("<"))
 _OUTCOME_KIND = Kind.OUTCOME
+
+#: The same header with everything that tells one worker's frames of one kind from others in the first number: see
+#: :func:`mark`. What crosses once per call is packed and read with these.
+_MARKED_CALL = struct.Struct("<QQI12x")
+_MARKED_OUTCOME = struct.Struct("<QQIIQ")
+_MARK_SIZE = 8
 
 #: ANSWER_SEGMENT: where the answer begins in the file that comes with it, and its length.
 _PLACE = struct.Struct("<QQ")
@@ -155,9 +166,19 @@ def pack(
     return _HEADER.pack(_MAGIC, kind, incarnation, call_id, len(body), detail, number) + body
 
 
-def pack_call(incarnation: int, call_id: int, body: bytes) -> bytes:
+def mark(kind: int, incarnation: int) -> int:
+    """Magic, version, kind and incarnation as the one number that a frame begins with."""
+    return int.from_bytes(pack(kind, incarnation)[:_MARK_SIZE], "little")
+
+
+def pack_call(call_mark: int, call_id: int, body: bytes) -> bytes:
     """A CALL frame; apart from :func:`pack` only because it is packed once per call."""
-    return _HEADER.pack(_MAGIC, Kind.CALL, incarnation, call_id, len(body), 0, 0) + body
+    return _MARKED_CALL.pack(call_mark, call_id, len(body)) + body
+
+
+#: (mark, call id, body length, detail, number) of a packet of at least a header's length. Nothing is checked: for a
+#: reader that compares all of it and leaves what is not as it should be to :func:`parse`.
+read_marked: Callable[[bytes], tuple[int, int, int, int, int]] = _MARKED_OUTCOME.unpack_from
 
 
 def pack_outcome(
@@ -166,6 +187,12 @@ def pack_outcome(
     """An OUTCOME frame; ``stats`` are the four numbers of the statistics as they travel."""
     length = STATS_SIZE + len(payload)
     return _OUTCOME.pack(_MAGIC, _OUTCOME_KIND, incarnation, call_id, length, detail, wall_ns, *stats) + payload
+
+
+def read_number(packet: bytes) -> int:
+    """The number of a frame of legal length."""
+    number: int = _MARKED_OUTCOME.unpack_from(packet)[4]
+    return number
 
 
 def read_stats(packet: bytes) -> Stats:
@@ -185,10 +212,16 @@ def read_place(packet: bytes) -> tuple[int, int]:
     return offset, size
 
 
-def read_call_id(packet: bytes) -> int:
+def read_call_id(packet: bytes | bytearray) -> int:
     """The call id in a frame of our own, of which at least the header was received."""
     call_id: int = _HEADER.unpack_from(packet)[3]
     return call_id
+
+
+def peek(buffer: memoryview, at: int) -> int:
+    """The size of the frame that begins there, unchecked; 0 if there are zeros instead."""
+    magic, length = _PEEK.unpack_from(buffer, at)
+    return HEADER_SIZE + length if magic else 0
 
 
 def pack_exit(exit_code: int | None, signal: int | None) -> int:

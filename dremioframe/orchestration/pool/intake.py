@@ -6,14 +6,29 @@ What lives here: what one received packet means. What may not: anything that is 
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from . import frames
 from .channel import OutOfDescriptors
 from .events import CallLost
-from .frames import FLAG_RETIRING, FLAG_SEGMENT, FROM_WORKER, OUTCOME_RECEIVE_SIZE, STATUS_MASK, Kind, ProtocolError
+from .frames import (
+    FLAG_RETIRING,
+    FLAG_SEGMENT,
+    FROM_WORKER,
+    HEADER_SIZE,
+    OUTCOME_HEADER_SIZE,
+    OUTCOME_RECEIVE_SIZE,
+    STATS_SIZE,
+    STATUS_MASK,
+    Kind,
+    ProtocolError,
+    read_marked,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .capacity import Capacity
     from .desk import Desk
     from .events import CallEnded
@@ -21,8 +36,8 @@ if TYPE_CHECKING:
     from .window import Window
     from .worker_handle import WorkerHandle
 
-_OUTCOME = Kind.OUTCOME
-_OUTCOME_HEADER_SIZE = frames.OUTCOME_HEADER_SIZE
+#: What is read out of a packet that is too short to be an outcome.
+_NOTHING = (0, 0, 0, 0, 0)
 
 #: A long result waits so long for a free descriptor to take it by, then it is given up.
 _CLAIM_LIMIT_S = 10.0
@@ -46,26 +61,13 @@ class Intake:
     def drain(self, worker: WorkerHandle) -> None:
         """Read all outcomes that are there."""
         calls = worker.calls
-        receive = worker.inbox.receive
         before, wall_ns = len(calls), 0
         try:
             if worker.unclaimed is not None:
                 wall_ns = self._claim_again(worker)
-            while worker.unclaimed is None and (packet := receive(OUTCOME_RECEIVE_SIZE)) is not None:
-                kind, call_id, detail, number = frames.parse(packet, worker.incarnation, FROM_WORKER)
-                if kind != _OUTCOME:
-                    self._on_other(worker, kind, call_id, packet)
-                    continue
-                if call_id not in calls or len(packet) < _OUTCOME_HEADER_SIZE:
-                    raise ProtocolError(f"an outcome of call {call_id} in {len(packet)} bytes")
-                if detail <= STATUS_MASK and worker.order is None:  # as a rule
-                    del calls[call_id]
-                    self._floor.events.append(self._ended_type(call_id, detail, worker.pid, number, packet, None))
-                elif not self._take(worker, call_id, detail, number, packet):
-                    break
-                wall_ns += number
-                if not calls:
-                    break  # nothing more can come, and asking costs as much as a packet does
+            wall_ns += self._read(worker, worker.ring.receive)
+            if calls or not before:  # else nothing more can come, and asking costs as much as a packet does
+                wall_ns += self._read(worker, partial(worker.inbox.receive, OUTCOME_RECEIVE_SIZE))
         except ProtocolError as error:
             self._floor.condemn(worker, f"it sent a malformed packet: {error}")
         ended = before - len(calls)
@@ -75,6 +77,34 @@ class Intake:
             self._window.observe(ended, wall_ns)
             if not calls:
                 self._on_empty(worker)
+
+    def _read(self, worker: WorkerHandle, receive: Callable[[], bytes | None]) -> int:
+        """Read outcomes until there is none, or the rest has to wait; returns how long their calls took."""
+        calls, mark, ended_type, tell = worker.calls, worker.outcome_mark, self._ended_type, self._floor.events.append
+        pid, is_plain, wall_ns = 0, worker.order is None, 0
+        while worker.unclaimed is None and (packet := receive()) is not None:
+            length = len(packet) - HEADER_SIZE
+            sender, call_id, said, detail, number = read_marked(packet) if length >= STATS_SIZE else _NOTHING
+            if sender == mark and said == length and call_id in calls and detail <= STATUS_MASK and is_plain:
+                del calls[call_id]  # all is as it should be, and as a rule it is
+                pid = pid or worker.pid
+                tell(ended_type(call_id, detail, pid, packet, None))
+            elif not self._read_other(worker, packet):
+                break
+            wall_ns += number
+            if not calls:
+                break
+        return wall_ns
+
+    def _read_other(self, worker: WorkerHandle, packet: bytes) -> bool:
+        """Read a packet that is not a plain outcome; False if nothing more is to be read for now."""
+        kind, call_id, detail, number = frames.parse(packet, worker.incarnation, FROM_WORKER)
+        if kind != Kind.OUTCOME:
+            self._on_other(worker, kind, call_id, packet)
+            return True
+        if call_id not in worker.calls or len(packet) < OUTCOME_HEADER_SIZE:
+            raise ProtocolError(f"an outcome of call {call_id} in {len(packet)} bytes")
+        return self._take(worker, call_id, detail, number, packet)
 
     def _take(self, worker: WorkerHandle, call_id: int, detail: int, wall_ns: int, packet: bytes) -> bool:
         """Take one outcome; False if that has to wait, or if it is void."""
@@ -93,8 +123,7 @@ class Intake:
                     self._postpone(worker, (call_id, detail, wall_ns, packet))
                     return False
         del worker.calls[call_id]
-        ended = self._ended_type(call_id, detail & STATUS_MASK, worker.pid, wall_ns, packet, segment)
-        self._floor.events.append(ended)
+        self._floor.events.append(self._ended_type(call_id, detail & STATUS_MASK, worker.pid, packet, segment))
         return True
 
     def _postpone(self, worker: WorkerHandle, outcome: tuple[int, int, int, bytes]) -> None:

@@ -13,6 +13,7 @@ import weakref
 
 from ..payload.store import Store
 from .capacity import Capacity
+from .events import CallEnded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from typing import NamedTuple, Self
 
     from ..payload.segments import Segment
-    from .events import CallEnded
     from .supervisor import Lease
 else:
     from ..light_typing import NamedTuple
@@ -94,7 +94,7 @@ class ProcessPool:
         self,
         on_request: Callable[[int, bytes], bytes | Segment],
         max_workers: int | None = None,
-        ended_type: type[CallEnded] | None = None,
+        ended_type: type[CallEnded] = CallEnded,
     ) -> Lease:
         """Begin to use workers of this pool; close the lease when done.
 
@@ -102,15 +102,14 @@ class ProcessPool:
             on_request: Answers what running calls ask, given the call's id and the question. Called in ``wait``, in
                 the thread that waits. What it raises is told to the one who asked. A ``Segment`` stays the callee's.
             max_workers: Most workers to use; None means the size of the pool, which is the ceiling in any case.
-            ended_type: What to make of each call that has ended; None means ``CallEnded``.
+            ended_type: What to make of each call that has ended.
 
         Raises:
             ExecutorClosedError: The pool is closed, or was inherited through ``os.fork``.
         """
-        from .events import CallEnded
-        from .supervisor import Lease  # with these, the fork server would be started 20 ms later
+        from .supervisor import Lease  # not before the fork server was started: that takes as long to boot
 
-        return Lease(self, self._capacity, self._store, on_request, max_workers, ended_type or CallEnded)
+        return Lease(self, self._capacity, self._store, on_request, max_workers, ended_type)
 
     def close(self) -> None:
         """End all workers and everything below them, and wait for that. Idempotent. Leases still open lose theirs."""

@@ -5,6 +5,8 @@ What lives here: two small types between ``capacity`` and ``supervisor``.
 
 from __future__ import annotations
 
+import weakref
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
@@ -27,19 +29,32 @@ class Tenant(Protocol):
 class Share:
     """What one lease has.
 
+    It does not keep the lease alive: a finished run is freed as soon as nobody knows it, and its results with it.
+
     Attributes:
-        tenant: The lease.
         limit: Most workers it wants.
         workers: How many it has.
         owed: How many others, which have none and are hungry, it has been chosen to serve with its next empty workers.
         debtor: Who has been chosen to serve this one, as long as it is hungry.
     """
 
-    __slots__ = ("debtor", "limit", "owed", "tenant", "workers")
+    __slots__ = ("_tenant", "debtor", "limit", "owed", "workers")
 
     def __init__(self, tenant: Tenant, limit: int) -> None:
-        self.tenant = tenant
+        self._tenant = weakref.ref(tenant)
         self.limit = limit
         self.workers = 0
         self.owed = 0
         self.debtor: Share | None = None
+
+    def post(self, worker: WorkerHandle | None) -> None:
+        """See :class:`Tenant`."""
+        tenant = self._tenant()
+        if tenant is not None:
+            tenant.post(worker)
+
+    def abandon(self) -> None:
+        """See :class:`Tenant`."""
+        tenant = self._tenant()
+        if tenant is not None:
+            tenant.abandon()

@@ -1,13 +1,13 @@
 """One page of memory that a worker shares with the coordinator: what it is doing now, and what it said when it died.
 
-A memfd: the first page holds 8-byte slots, written by the worker and read by the coordinator at any time (one, the
-other way round); behind it is room for what faulthandler writes (a crash, or a stack dump on demand), through the
-worker's own descriptor, whose offset nobody else moves. The size is sealed: a task that truncated it would otherwise
-kill the *coordinator* by SIGBUS.
+A memfd: the first page holds 8-byte slots, each written by one side and read by the other at any time; then comes the
+ring of outcomes (``ring``); behind it is room for what faulthandler writes (a crash, or a stack dump on demand),
+through the worker's own descriptor, whose offset nobody else moves. The size is sealed: a task that truncated it would
+otherwise kill the *coordinator* by SIGBUS.
 
 The order of the worker's writes makes a kill safe (``worker`` has the other half)::
 
-    send outcome of X -> RUNNING = 0 -> receive Y -> STARTED = now -> RUNNING = Y -> only now unpickle and run
+    outcome of X sent, or in the ring -> RUNNING = 0 -> receive Y -> STARTED = now -> RUNNING = Y -> only now unpickle
 
 So after a death: a call named by RUNNING whose outcome was not received has started; any other has not.
 
@@ -20,7 +20,9 @@ import fcntl
 import mmap
 import os
 
-_PAGE_BYTES = 4096
+_SLOTS_BYTES = 4096
+RING_BYTES = 32 * 1024
+_SHARED_BYTES = _SLOTS_BYTES + RING_BYTES
 _DUMP_BYTES = 256 * 1024
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -29,7 +31,10 @@ RUNNING = 0  # id of the call that runs, 0 for none
 STARTED_NS = 1  # when it started, CLOCK_MONOTONIC
 PID = 2  # the worker's pid: written when it is certain to die with the zygote, before it receives anything
 FAREWELL = 3  # why the worker ended itself, one of Farewell
-ROOM = 4  # the only one the coordinator writes: how many bytes of results may go to memory, the rest to disk
+ROOM = 4  # by the coordinator: how many bytes of results may go to memory, the rest goes to disk
+SENT = 5  # by the coordinator: how many calls it has sent in all and not taken back
+WRITTEN = 6  # how many bytes of outcomes went to the ring
+READ = 7  # by the coordinator: how many of them it has read
 
 
 class Farewell:
@@ -49,21 +54,23 @@ class StatusPage:
     Attributes:
         fd: The memfd.
         slots: The page as 8-byte numbers.
+        ring: The memory of the ring.
     """
 
-    __slots__ = ("_map", "fd", "slots")
+    __slots__ = ("_map", "fd", "ring", "slots")
 
     def __init__(self, fd: int, protection: int) -> None:
         self.fd = fd
-        self._map = mmap.mmap(fd, _PAGE_BYTES, mmap.MAP_SHARED, protection)
-        self.slots = memoryview(self._map).cast("Q")
+        self._map = mmap.mmap(fd, _SHARED_BYTES, mmap.MAP_SHARED, protection)
+        self.slots = memoryview(self._map)[:_SLOTS_BYTES].cast("Q")
+        self.ring = memoryview(self._map)[_SLOTS_BYTES:]
 
     @classmethod
     def create(cls, name: str) -> StatusPage:
-        """A new page, as the coordinator has it: to read, but for one slot."""
+        """A new page, as the coordinator has it: to read, but for a few slots."""
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.truncate(fd, _PAGE_BYTES + _DUMP_BYTES)
+            os.truncate(fd, _SHARED_BYTES + _DUMP_BYTES)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
             return cls(fd, mmap.PROT_READ | mmap.PROT_WRITE)
         except BaseException:
@@ -73,7 +80,7 @@ class StatusPage:
     @classmethod
     def attach(cls, fd: int) -> StatusPage:
         """The page as its worker has it: to write, with the descriptor's offset where dumps go."""
-        os.lseek(fd, _PAGE_BYTES, os.SEEK_SET)
+        os.lseek(fd, _SHARED_BYTES, os.SEEK_SET)
         return cls(fd, mmap.PROT_READ | mmap.PROT_WRITE)
 
     def running(self) -> tuple[int, int]:
@@ -87,11 +94,12 @@ class StatusPage:
 
     def dump(self) -> str:
         """What faulthandler has written so far."""
-        raw = os.pread(self.fd, _DUMP_BYTES, _PAGE_BYTES).rstrip(b"\0")
+        raw = os.pread(self.fd, _DUMP_BYTES, _SHARED_BYTES).rstrip(b"\0")
         return raw.decode("utf-8", "backslashreplace")
 
     def close(self) -> None:
         """Unmap and close."""
         self.slots.release()
+        self.ring.release()
         self._map.close()
         os.close(self.fd)

@@ -177,6 +177,7 @@ class Lease:
             self._prepare()
             now = self._turn(until)
             if floor.events or self._woken or now >= until:
+                self._capacity.check_usable()  # how the workers of a closed pool ended is nobody's outcome
                 self._woken = False
                 events, floor.events = floor.events, []
                 self._dispatch.forget_plan()
@@ -199,10 +200,10 @@ class Lease:
             self._read_mail()
         if self._dispatch.backlog:
             self._dispatch.flush()
-        if self._retreating or capacity.hungry or capacity.surplus(self._share):
+        if self._retreating or capacity.hungry:
             self._share_out()
-        if self._dispatch.starved and not self._floor.events:
-            capacity.check_hope()
+        if self._dispatch.starved and not self._floor.workers and not self._floor.events:
+            capacity.check_hope()  # with a worker there is hope
 
     def _turn(self, until: float) -> float:
         """Sleep until something happens or is due, and deal with it; returns the time afterwards."""
@@ -216,6 +217,7 @@ class Lease:
             self._lifecycle.due,
             self._dispatch.due(now),
             floor.resume_due,
+            floor.recheck_due,
         )
         sleep_s = (
             0.0 if floor.events or self._woken else -1 if due == NEVER else min(max(0.0, due - now), _LONGEST_SLEEP_S)
@@ -246,7 +248,11 @@ class Lease:
             self._floor.pause(fd)
 
     def _expire(self, now: float) -> None:
-        """Something is due. Everything that could be read has been read, so nobody is judged by stale news."""
+        """Something is due. Everything that can be read is read before, so nobody is judged by stale news."""
+        self._floor.recheck_due = NEVER
+        for worker in list(self._floor.workers.values()):
+            if not worker.ring.is_empty:
+                self._intake.drain(worker)
         if now >= self._floor.resume_due:
             self._floor.resume()
             for worker in list(self._floor.workers.values()):
@@ -339,6 +345,7 @@ class Lease:
             self._lifecycle.forget()
             self._capacity.leave(self._share)
             self._floor.close()
+            self._desk.close()
             self._close_wake()
 
     def _close_wake(self) -> None:

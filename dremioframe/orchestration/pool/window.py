@@ -15,7 +15,7 @@ from __future__ import annotations
 _AHEAD_NS = 2_000_000
 _OVERHEAD_NS = 3_000
 
-_LARGEST = 64
+_LARGEST = 128
 _GROWTH = 4
 
 #: Weight of the newest duration in the running mean.
@@ -29,7 +29,7 @@ class Window:
     """The window of one run, shared by its workers: they run the same mix of calls.
 
     Attributes:
-        size: Calls that one worker may hold, the running one included; 1 to 64.
+        size: Calls that one worker may hold, the running one included; 1 to 128.
     """
 
     __slots__ = ("_mean_ns", "size")
@@ -40,9 +40,9 @@ class Window:
 
     def observe(self, calls: int, wall_ns: int) -> None:
         """So many calls, of one worker, took so long together."""
-        newest = wall_ns / calls
+        newest, weight = wall_ns / calls, _WEIGHT * calls
         mean = self._mean_ns
-        mean = newest if mean < 0 else mean + (newest - mean) * min(1.0, _WEIGHT * calls)
+        mean = newest if mean < 0 or weight >= 1.0 else mean + (newest - mean) * weight
         self._mean_ns = mean
         wanted = int(_AHEAD_NS / (mean + _OVERHEAD_NS))
         self.size = max(1, min(wanted, self.size * _GROWTH, _LARGEST))

@@ -18,12 +18,12 @@ object named by text), and forking (``zygote``).
 
 from __future__ import annotations
 
+import _thread
 import faulthandler
 import os
 import resource
 import signal
 import sys
-import threading
 import time
 
 from ..errors import TaskCancelled
@@ -34,6 +34,7 @@ from .frames import Kind
 from .hygiene import Hygiene
 from .ports import Ports, RequestFailed
 from .refusal import Refusal, describe, story
+from .ring import IS_ORDERED, RingWriter
 from .status_page import Farewell
 from .termination import DUMP_SIGNAL
 
@@ -47,16 +48,23 @@ if TYPE_CHECKING:
     from .status_page import StatusPage
 
     #: What a runner gives: run one call, given its id and what was sent; return (status, parts of the payload).
-    Run = Callable[[int, memoryview], "tuple[int, Sequence[Any]]"]
+    Run = Callable[[int, bytes], "tuple[int, Sequence[Any]]"]
 
 __all__ = ["Ports", "RequestFailed", "become"]
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _getpid, _exit, _monotonic_ns, _getrusage = os.getpid, os._exit, time.monotonic_ns, resource.getrusage
 _open = open
-_count_threads = threading.active_count
+_BODY = frames.HEADER_SIZE
+# Of those that Python has started, whoever did; threading.active_count() takes a lock and six times as long.
+_count_threads = _thread._count  # noqa: SLF001 - there is no public one
 _RUSAGE_SELF = resource.RUSAGE_SELF
 _RUNNING, _STARTED_NS, _FAREWELL = status_page.RUNNING, status_page.STARTED_NS, status_page.FAREWELL
+_SENT = status_page.SENT
+
+#: One outcome of so many is a packet, which wakes the coordinator: it is to send more before nothing is left to do.
+_RING_MOST = 16
+_RING_LONGEST = 2048
 
 
 def become(
@@ -95,6 +103,9 @@ class _Worker:
         self._identity = inbox.identity()
         self._ports = ports
         self._slots = page.slots
+        self._ring = RingWriter(page)
+        self._received = 0  # calls, ever
+        self._unheard = 0  # outcomes in the ring since the last packet
         self._spill_dir = spill_dir
         self.pid = os.getpid()
         self._cpu_s = 0.0
@@ -127,7 +138,8 @@ class _Worker:
                 self._end(Farewell.CHANNEL_LOST)
             if not length:
                 self._end(Farewell.CHANNEL_LOST)
-            self._attend(bytes(view[:length]), run)
+            self._received += 1
+            self._attend(frames.read_call_id(buffer), bytes(view[_BODY:length]), run)
 
     def on_sigterm(self, signum: int, frame: object) -> None:
         """The handler: in a call, tell the task; else end."""
@@ -148,14 +160,13 @@ class _Worker:
 
     # ---------------------------------------------------------------------------------------------------------- a call
 
-    def _attend(self, packet: bytes, run: Run) -> None:
-        call_id = frames.read_call_id(packet)
+    def _attend(self, call_id: int, body: bytes, run: Run) -> None:
         slots = self._slots
         if self._peak_rose:
             self._forget_peak()
         slots[_STARTED_NS] = started_ns = _monotonic_ns()
         slots[_RUNNING] = call_id
-        retiring = self._run(call_id, packet, run, started_ns)  # and with it go the arguments and the result
+        retiring = self._run(call_id, body, run, started_ns)  # and with it go the arguments and the result
         try:
             self._hygiene.clean(_monotonic_ns() - started_ns)
         except Exception:  # noqa: BLE001 - whatever could not be put back, the next call must not find it
@@ -164,13 +175,13 @@ class _Worker:
             self._end(Farewell.RETIRED)
         slots[_RUNNING] = 0
 
-    def _run(self, call_id: int, packet: bytes, run: Run, started_ns: int) -> bool:
+    def _run(self, call_id: int, body: bytes, run: Run, started_ns: int) -> bool:
         """Run one call and send its outcome; True if this worker must not run another. Keeps nothing of the call."""
         ports = self._ports
-        ports.bytes_in = len(packet) - frames.HEADER_SIZE
+        ports.bytes_in = len(body)
         try:
             ports.running = call_id
-            status, parts = run(call_id, memoryview(packet)[frames.HEADER_SIZE :])
+            status, parts = run(call_id, body)
             ports.running = 0
         except BaseException:  # noqa: BLE001 - SIGTERM's TaskCancelled, or a bug of the runner
             self._end_after_runner()
@@ -204,7 +215,21 @@ class _Worker:
         self._cpu_s, self._peak_kib, self._peak_rose = cpu_s, peak_kib, rose
         wall_ns = _monotonic_ns() - started_ns
         stats = (started_ns, cpu_ns, peak, self._ports.bytes_in)
-        self._send(frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload))
+        outcome = frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload)
+        if not self._may_wait(detail, outcome) or not self._ring.put(outcome):
+            self._unheard = 0
+            self._send(outcome)
+
+    def _may_wait(self, detail: int, outcome: bytes) -> bool:
+        """Whether an outcome may go to the ring: more calls wait for this worker, and it will tell of itself soon."""
+        self._unheard += 1
+        return (
+            self._slots[_SENT] > self._received
+            and self._unheard < _RING_MOST
+            and len(outcome) <= _RING_LONGEST
+            and detail <= frames.STATUS_MASK
+            and IS_ORDERED
+        )
 
     def _forget_peak(self) -> None:
         """Bring the high-water mark down to what is in use now: an earlier call has raised it, and is gone.

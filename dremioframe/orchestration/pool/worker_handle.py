@@ -12,6 +12,8 @@ import select
 import time
 
 from . import channel, frames, kinship, status_page
+from .frames import Kind
+from .ring import RingReader
 from .status_page import StatusPage
 
 TYPE_CHECKING = False
@@ -28,9 +30,11 @@ class WorkerHandle:
 
     Attributes:
         incarnation: Its number; never used again in this pool.
+        outcome_mark: What an outcome of it begins with.
         inbox: Our end of the inbox: calls out, outcomes in.
         side: Our end of the side channel: its requests in, our answers out.
         page: What it shows of itself.
+        ring: Outcomes that came without a packet.
         calls: The calls it holds, read or unread, with their time-outs in seconds.
         pidfd: Descriptor of the process, or -1 as long as the zygote has not told.
         sent: Calls sent to it and not taken back, in its whole life.
@@ -51,6 +55,7 @@ class WorkerHandle:
     """
 
     __slots__ = (
+        "_call_mark",
         "_copy",
         "_pid",
         "_worker_side",
@@ -66,9 +71,11 @@ class WorkerHandle:
         "leaving",
         "order",
         "orphaned",
+        "outcome_mark",
         "page",
         "pidfd",
         "results",
+        "ring",
         "sent",
         "served",
         "side",
@@ -81,10 +88,13 @@ class WorkerHandle:
         self, incarnation: int, inbox: tuple[Channel, Channel], side: tuple[Channel, Channel], page: StatusPage
     ) -> None:
         self.incarnation = incarnation
+        self._call_mark = frames.mark(Kind.CALL, incarnation)
+        self.outcome_mark = frames.mark(Kind.OUTCOME, incarnation)
         self.inbox, self._copy = inbox
         self.side, worker_side = side
         self._worker_side: Channel | None = worker_side
         self.page = page
+        self.ring = RingReader(page)
         self.calls: dict[int, float | None] = {}
         self.pidfd = -1
         self._pid = 0
@@ -152,11 +162,12 @@ class WorkerHandle:
 
     def send_call(self, call_id: int, body: bytes, timeout_s: float | None) -> bool:
         """Put a call into its inbox; False if that is full."""
-        if not self.inbox.send(frames.pack_call(self.incarnation, call_id, body)):
+        if not self.inbox.send(frames.pack_call(self._call_mark, call_id, body)):
             self.full = True
             return False
         self.calls[call_id] = timeout_s
         self.sent += 1
+        self.page.slots[status_page.SENT] = self.sent
         return True
 
     def take_back(self) -> list[int]:
@@ -171,6 +182,7 @@ class WorkerHandle:
             if call_id in self.calls:  # or the worker has claimed, falsely, that it has ended
                 del self.calls[call_id]
                 taken.append(call_id)
+        self.page.slots[status_page.SENT] = self.sent
         self.full = False
         return taken
 
