@@ -53,15 +53,11 @@ def test_type_checkers_are_told_the_same_names_and_homes() -> None:
     homes = {
         alias.name: f".{node.module}"
         for node in ast.walk(ast.parse(SOURCE.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and not alias_is_eager(node)
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module != "decorators"
         for alias in node.names
     }
     assert homes == orchestration._HOME_OF
-    assert set(homes) | {"Task", "task"} == set(orchestration.__all__)
-
-
-def alias_is_eager(node: ast.ImportFrom) -> bool:
-    return node.module in {"task", "decorators"}
+    assert set(homes) | {"task"} == set(orchestration.__all__)
 
 
 def test_a_name_that_is_not_there() -> None:

@@ -57,6 +57,11 @@ def build(folder: Path, extras: str) -> None:
     subprocess.run([*install, "--editable", f"{ROOT}[{extras}]"], check=True)
 
 
+def compile_package(python: Path) -> None:
+    """As pip does for what is not editable: PYTHONDONTWRITEBYTECODE would have each process compile all of it anew."""
+    subprocess.run([python, "-m", "compileall", "-q", ROOT / "dremioframe"], check=False)
+
+
 def main() -> None:
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
         sys.exit(f"dremioframe needs Python 3.11 to 3.13; {sys.executable} is {sys.version.split()[0]}")
@@ -64,8 +69,10 @@ def main() -> None:
     extras = sys.argv[2] if len(sys.argv) > 2 else DEFAULT_EXTRAS
     stamp = folder / "built-from"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted(extras) and works(folder / "bin" / "python"):
+        compile_package(folder / "bin" / "python")
         return
     build(folder, extras)
+    compile_package(folder / "bin" / "python")
     stamp.write_text(wanted(extras), encoding="utf-8")
 
 

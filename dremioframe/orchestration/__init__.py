@@ -1,21 +1,20 @@
 """Declare a DAG of Python functions and run it: the public names, and the one place to import them from.
 
-What lives here: names. All but ``Task`` and ``task`` are loaded when first asked for (PEP 562), so that
+What lives here: names. All are loaded when first asked for (PEP 562), so that
 ``from dremioframe.orchestration import Pipeline, Task, task`` loads no executor, log, scheduler or pickle library, and
-a worker process, which passes through here too, loads next to nothing.
+the fork server of the workers, which passes through here too, loads nothing at all.
 """
 
 from __future__ import annotations
 
-# These two are loaded at once, because the decorator has the name of a module: when a submodule is imported for the
-# first time, the import system binds it to its name in the package; after that, the name is ours to bind.
-from .decorators import task
-from .task import Task
+import sys
+from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .context import Context
     from .dag.trigger_rules import TriggerRule
+    from .decorators import task
     from .engine.handle import RunHandle
     from .errors import (
         DefinitionError,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
     from .records import PipelineRun
     from .schedule import ScheduleHandle, schedule_pipeline
+    from .task import Task
     from .task_run import AttemptRecord, TaskRun
 
 __all__ = [
@@ -109,6 +109,7 @@ _HOMES = {
     ".pipeline": ("Pipeline",),
     ".records": ("PipelineRun",),
     ".schedule": ("ScheduleHandle", "schedule_pipeline"),
+    ".task": ("Task",),
     ".task_run": ("AttemptRecord", "TaskRun"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -127,3 +128,24 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """The type of this module, for the sake of one name: ``task`` is the decorator, and a module is called so too.
+
+    When a submodule is imported for the first time, the import system binds it to its name in the package. Here that
+    has no effect, whenever it happens.
+    """
+
+    @property
+    def task(self) -> object:
+        from .decorators import task
+
+        return task
+
+    @task.setter
+    def task(self, submodule: object) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

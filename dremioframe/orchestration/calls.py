@@ -17,11 +17,13 @@ What lives here: formats. What may not: sending, unpickling.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import NamedTuple
+else:
+    from .light_typing import NamedTuple
 
 #: Most bytes of a call body that ride in its packet. Above, the variable parts are fetched.
 INLINE_LIMIT = 64 * 1024

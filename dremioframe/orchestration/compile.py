@@ -6,8 +6,6 @@ by ``Task`` itself. What may not: anything that starts something. Linear, withou
 
 from __future__ import annotations
 
-from typing import Final
-
 from .dag.dag import CycleError, Dag
 from .dag.retry_policy import NO_RETRY, RetryPolicy
 from .dag.trigger_rules import TriggerRule
@@ -16,6 +14,7 @@ from .errors import DefinitionError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Final
 
     from .task import Task
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NamedTuple, Protocol
+
     from .errors import OrchestrationError
+else:
+    from .light_typing import NamedTuple, Protocol
 
 _SUCCESS = "SUCCESS"
 

@@ -5,8 +5,6 @@ What lives here: the decorator and the factory it makes. What may not: what a ta
 
 from __future__ import annotations
 
-from typing import Generic, ParamSpec, TypeVar, overload
-
 from . import options as checks
 from .context import running_task
 from .errors import DefinitionError, NestedRunError
@@ -16,9 +14,12 @@ from .task import OPTIONS, Task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn, TypedDict, Unpack
+    from typing import Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
     from .interfaces import RetryOn
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
     class TaskOptions(TypedDict, total=False):
         """Options of ``@task`` and ``with_options``: those of :class:`Task` but its action and arguments."""
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
         timeout: float | None
         priority: int
         on_kill: Callable[[], object] | None
+else:
+    from .light_typing import Generic
 
-
-P = ParamSpec("P")
-R = TypeVar("R")
+    P, R = "P", "R"  # at run time a parameter is no more than its name
 
 _NOT_OPTIONS = frozenset({"action", "args", "kwargs"})
 _KNOWN = frozenset({"name", *OPTIONS})
@@ -144,12 +145,13 @@ class TaskFactory(FactoryLike, Generic[P, R]):
         return options  # type: ignore[no-any-return]  # what came in as TaskOptions
 
 
-@overload
-def task(fn: Callable[P, R], /) -> TaskFactory[P, R]: ...
+if TYPE_CHECKING:
 
+    @overload
+    def task(fn: Callable[P, R], /) -> TaskFactory[P, R]: ...
 
-@overload
-def task(fn: None = None, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], TaskFactory[P, R]]: ...
+    @overload
+    def task(fn: None = None, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], TaskFactory[P, R]]: ...
 
 
 def task(fn: Callable[P, R] | None = None, /, **options: Unpack[TaskOptions]) -> Any:

@@ -17,15 +17,16 @@ Tasks are named by their dense index in ``plan.dag`` and attempts by their numbe
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import NamedTuple, Protocol
 
     from .dag.dag import Dag
     from .payload.failure import Failure
     from .task import Task
+else:
+    from .light_typing import NamedTuple, Protocol
 
 
 class OutcomeStatus:

@@ -5,8 +5,6 @@ What lives here: where the engine puts what happened. What may not: how it is to
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .machine.states import RunState, TaskState
 from .payload.codec import DecodeError
 
@@ -14,12 +12,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from typing import Any
+    from typing import Any, NamedTuple
 
     from .dag.dag import Dag
     from .interfaces import AttemptStats, Outcome
     from .machine.states import SkipCause
     from .payload.failure import Failure
+else:
+    from .light_typing import NamedTuple
 
 
 class RunData:

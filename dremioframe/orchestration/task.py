@@ -10,7 +10,6 @@ every check starts with "is it the default?", and edges are tuples until they ar
 from __future__ import annotations
 
 from types import FunctionType
-from typing import Any, Protocol
 
 from . import options, signature
 from .errors import DefinitionError
@@ -18,13 +17,15 @@ from .errors import DefinitionError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Never
+    from typing import Any, Never, Protocol
 
     from .interfaces import RetryOn
     from .machine.states import TaskState
 
     # Direct neighbours in the order of declaration; a dict (as an ordered set) where they are many.
     Edges = tuple["Task", ...] | dict["Task", None]
+else:
+    from .light_typing import Protocol
 
 _NO_ARGS: tuple[()] = ()
 _NO_RETRIES = 0

@@ -9,15 +9,16 @@ an attempt took must not pay for it, nor fail by it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, NamedTuple
 
     from .errors import OrchestrationError
     from .machine.states import SkipCause, TaskState
+else:
+    from .light_typing import NamedTuple
 
 
 class _Facts(NamedTuple):

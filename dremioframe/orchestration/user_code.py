@@ -6,8 +6,6 @@ may not: retry counts, delays, time-outs (the business of whoever makes attempts
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .context import running_task
 from .errors import FailTask, NestedRunError, PayloadError, RetryTask, SkipTask, TaskCancelled, checked_delay
 from .interfaces import OutcomeStatus
@@ -17,10 +15,12 @@ from .signature import TaskLike
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, NamedTuple
 
     from .context import Context
     from .interfaces import RetryOn
+else:
+    from .light_typing import NamedTuple
 
 
 class Job(NamedTuple):

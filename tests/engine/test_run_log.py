@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import time
@@ -84,3 +86,45 @@ def test_a_sink_that_raises_does_not_end_the_run(capsys):
         logger.remove(handler)
     assert run["t"] == 1
     assert "sink is broken" in capsys.readouterr().err
+
+
+RUN = """
+{first}
+from dremioframe.orchestration import Pipeline, Task
+def fail():
+    raise ValueError("{{no}} <red>harm</red>")
+Pipeline("p").add_task(Task("bad", fail)).run()
+import sys
+sys.stdout.write(str("loguru" in sys.modules))
+"""
+
+
+def lines(first="", **env):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN.format(first=first)],
+        env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    text = re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", "<time> ", done.stderr, flags=re.MULTILINE)
+    return re.sub(r"after \d+\.\d{3} s", "after <n> s", text), done.stdout == "True"
+
+
+def test_what_is_written_without_loguru_is_what_loguru_writes():
+    plain, plain_has_loguru = lines()
+    real, _ = lines("import loguru")
+    assert not plain_has_loguru
+    assert plain == real
+    assert plain.count("<time>") == 3
+    assert "{no} <red>harm</red>" in plain
+
+
+def test_loguru_itself_writes_where_the_environment_sets_it_up():
+    said, has_loguru = lines(LOGURU_LEVEL="ERROR", LOGURU_FORMAT="{level}")
+    assert has_loguru
+    assert said == "ERROR\n"
+
+
+def test_loguru_itself_writes_to_a_terminal():
+    code = "class Terminal:\n write = sys.__stderr__.write; flush = sys.__stderr__.flush; isatty = lambda self: True\n"
+    said, has_loguru = lines(f"import sys\n{code}sys.stderr = Terminal()")
+    assert has_loguru
+    assert "\x1b[" in said

@@ -8,7 +8,10 @@ import sys
 import pytest
 
 PACKAGE = "dremioframe.orchestration.payload"
-HEAVY = "asyncio cloudpickle dataclasses hashlib inspect json logging loguru psutil subprocess tempfile traceback uuid"
+HEAVY = (
+    "asyncio cloudpickle dataclasses hashlib inspect json logging loguru pickle psutil re subprocess tempfile "
+    "traceback typing uuid"
+)
 
 
 def loaded(script: str) -> set[str]:

@@ -10,7 +10,6 @@ Everything is linear in tasks plus edges and nothing recurses: a million tasks, 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
 
 from .retry_policy import NO_RETRY
 from .trigger_rules import TriggerRule
@@ -18,6 +17,7 @@ from .trigger_rules import TriggerRule
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Final
 
     from .retry_policy import RetryPolicy
 

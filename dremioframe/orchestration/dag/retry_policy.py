@@ -7,7 +7,12 @@ an error deserves a retry, which is judged where the error happened.
 from __future__ import annotations
 
 from math import isfinite
-from typing import Final, NamedTuple, Self
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, NamedTuple, Self
+else:
+    from ..light_typing import NamedTuple
 
 #: No delay is longer (about 31 years): adding one to any clock and waiting for the sum stays within every range.
 LONGEST_DELAY_S: Final = 1e9

@@ -23,7 +23,12 @@ function of them. That is also why the verdict cannot depend on the order of arr
 from __future__ import annotations
 
 from enum import Enum, StrEnum
-from typing import Final, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, NamedTuple
+else:
+    from ..light_typing import NamedTuple
 
 S: Final = 1
 F: Final = 2

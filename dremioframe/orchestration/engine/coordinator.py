@@ -15,7 +15,6 @@ attempt runs (``executors``, ``attempt``), unpickling of user data (nobody in th
 from __future__ import annotations
 
 from random import Random
-from typing import assert_never
 
 from ..attempt import LocalOutcome
 from ..errors import OrchestrationError
@@ -44,11 +43,14 @@ from .timers import RetryTimers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import assert_never
 
     from ..interfaces import Executor, Outcome, Plan, Session, Turn
     from ..machine.protocol import Command, Event
     from ..run_data import RunData
     from .interrupts import Interrupts
+else:
+    from ..light_typing import assert_never
 
 
 class Coordinator:

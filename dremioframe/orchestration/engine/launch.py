@@ -10,7 +10,6 @@ about as long to boot.
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 
 from .. import options
 from ..compile import compile_tasks
@@ -168,6 +167,8 @@ class Launch:
         run_options: RunOptions,
         install_signal_handlers: bool,
     ) -> None:
+        from datetime import UTC, datetime
+
         from ..records import PipelineRun
         from ..run_data import RunData
         from .coordinator import Coordinator

@@ -1,7 +1,8 @@
 """What a run tells the user's loguru sinks: start and end, retries, failures, skips by failure. Nothing per success.
 
-Handlers are the user's; none is added or removed here. loguru is imported at the first message, which comes after the
-first dispatch: workers already compute while it loads.
+Handlers are the user's; none is added or removed here. If the program has not imported loguru, no handler is the
+user's: then loguru's own is stood in for (``plain_sink``), or loguru is imported at the first message. That comes after
+the first dispatch: workers already compute while it loads.
 
 What lives here: the wording. What may not: decisions.
 """
@@ -12,7 +13,8 @@ import io
 import os
 import sys
 import threading
-import traceback
+
+from . import plain_sink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,14 +62,22 @@ class RunLog:
         self._say("WARNING", "{}", text, task=task)
 
     def _say(self, level: str, text: str, *values: object, task: str | None = None) -> None:
+        try:
+            if plain_sink.suffices():
+                plain_sink.write(level, text.format(*values), sys._getframe(1))  # noqa: SLF001 - as loguru does
+            else:
+                self._tell_loguru(level, text, values, task)
+        except Exception:  # noqa: BLE001 - a sink that raises (catch=False) must not end the run
+            import traceback
+
+            traceback.print_exc()
+
+    def _tell_loguru(self, level: str, text: str, values: tuple[object, ...], task: str | None) -> None:
         logger = _logger()
         bound = logger.bind(pipeline=self._data.pipeline_name, run_id=self._data.run_id)
         if task is not None:
             bound = bound.bind(task=task)
-        try:
-            bound.opt(depth=1).log(level, text, *values)
-        except Exception:  # noqa: BLE001 - a sink that raises (catch=False) must not end the run
-            traceback.print_exc()
+        bound.opt(depth=2).log(level, text, *values)
 
 
 _import_lock = threading.Lock()

@@ -7,11 +7,9 @@ sockets (``pool``). This module can be imported on every platform: what needs Li
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 
 from .. import options
 from ..errors import DefinitionError, WorkerStartError
-from ..payload import codec, references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,9 +74,7 @@ class ProcessExecutor:
         from ..payload import store
         from ..pool import cpu
         from ..pool.process_pool import PoolOptions, ProcessPool
-        from .process_session import ProcessSession
 
-        self._session = ProcessSession  # by now: a run may be opened while the interpreter ends
         usable = cpu.usable_cpus()
         self.max_workers = options.at_least_one("max_workers", max_workers) or usable
         threads = max(1, usable // self.max_workers)
@@ -104,12 +100,16 @@ class ProcessExecutor:
 
     def start_early(self) -> None:
         """Start the fork server before a run needs it, so that it boots while the caller does something else."""
-        with suppress(OSError, WorkerStartError):  # what is wrong is told by the first run, which tries again
+        try:
             self._pool.start()
+        except (OSError, WorkerStartError):
+            pass  # what is wrong is told by the first run, which tries again
 
     def open(self, plan: Plan, inputs: Inputs) -> ProcessSession:
         """Begin one run; see :class:`~..interfaces.Executor`."""
-        return self._session(plan, inputs, self._pool, self._store, self._env)
+        from .process_session import ProcessSession  # far more than the pool's start needs
+
+        return ProcessSession(plan, inputs, self._pool, self._store, self._env)
 
     def close(self) -> None:
         """End all workers. Idempotent; runs that go on lose theirs."""
@@ -142,6 +142,8 @@ def _packed_initializer(initializer: Callable[..., object] | None, initargs: tup
     if not callable(initializer):
         raise DefinitionError(f"initializer must be callable, not {initializer!r}")
     from functools import partial
+
+    from ..payload import codec, references
 
     try:
         return references.pack_code(partial(initializer, *initargs))

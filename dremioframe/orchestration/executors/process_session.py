@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from itertools import count
-from typing import assert_never
 
 from ..attempt import LocalOutcome
 from ..calls import Request
@@ -23,12 +22,15 @@ from .process_outcome import ProcessOutcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import assert_never
 
     from ..errors import OrchestrationError
     from ..interfaces import Inputs, Outcome, Plan
     from ..payload.segments import Segment
     from ..payload.store import Store
     from ..pool.process_pool import ProcessPool
+else:
+    from ..light_typing import assert_never
 
 # A call id names run, attempt and task, so that nothing has to be looked up when an outcome comes in. The run's number
 # only tells late packets of an earlier run from those of this one; it may wrap.

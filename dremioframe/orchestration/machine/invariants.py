@@ -10,8 +10,6 @@ a :class:`Watch`, which keeps a shadow of the machine and sees every command.
 
 from __future__ import annotations
 
-from typing import Final
-
 from ..dag.trigger_rules import F, K, S, U, Verdict, judge
 from .protocol import FinishRun, FinishTask, ReleaseResult, ScheduleRetry, StopAttempt, StopReason
 from .states import ALLOWED_TRANSITIONS, UNDER_WAY, Phase, RunState, SkipCause
@@ -19,6 +17,7 @@ from .states import ALLOWED_TRANSITIONS, UNDER_WAY, Phase, RunState, SkipCause
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Final
 
     from .protocol import Command
     from .run_machine import RunMachine

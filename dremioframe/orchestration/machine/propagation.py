@@ -8,13 +8,13 @@ recursion.
 
 from __future__ import annotations
 
-from typing import Final
-
 from ..dag.trigger_rules import K, U, Verdict, judge
 from .states import SkipCause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ..dag.dag import Dag
 
 CAUSE_OF_SKIP: Final = {

@@ -10,11 +10,13 @@ Only what is rare travels this way. What happens to every task (dispatch, succes
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NamedTuple
+
     from .states import RunState, SkipCause, TaskState
+else:
+    from ..light_typing import NamedTuple
 
 
 class StopReason:

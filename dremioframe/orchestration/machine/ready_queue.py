@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 from itertools import groupby
-from typing import Final
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Final
 
     from ..dag.dag import Dag
 

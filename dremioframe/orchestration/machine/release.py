@@ -17,10 +17,10 @@ reaches zero once.
 
 from __future__ import annotations
 
-from typing import Final
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ..dag.dag import Dag
 
 

@@ -27,8 +27,6 @@ The engine turns this wheel, in one thread::
 
 from __future__ import annotations
 
-from typing import Final, assert_never
-
 from ..dag.retry_policy import clamp_delay_s
 from ..dag.trigger_rules import F, K, S, Verdict
 from .propagation import CAUSE_OF_SKIP, Propagation
@@ -55,9 +53,12 @@ from .stories import Stories
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final, assert_never
 
     from ..dag.dag import Dag
     from .protocol import Command, Event
+else:
+    from ..light_typing import assert_never
 
 
 class RunMachine:

@@ -8,7 +8,10 @@ drawn. What may not: the reasons why the machine takes a transition; they are in
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 
 class TaskState(StrEnum):

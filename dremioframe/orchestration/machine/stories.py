@@ -6,10 +6,10 @@ out: they happen to every task, and recording them would cost more than making t
 
 from __future__ import annotations
 
-from typing import Final
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from .states import Phase
 
 #: So many of a task's latest transitions are kept: a million retries stay bounded.

@@ -7,6 +7,7 @@
     codec         a value as bytes
     references    code: by name, by token or by value
     by_value      (the only part that loads cloudpickle)
+    rebuild       a function that came by value, made again
     tokens        which class or function of one process is which of another
     importable    what another process would import from the same file
     reducers, diagnosis, traceback_text

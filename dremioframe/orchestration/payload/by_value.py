@@ -10,12 +10,11 @@ is. cloudpickle's own class tracker would set the state again, over the attribut
 
 from __future__ import annotations
 
-from types import FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 
 import cloudpickle
-from cloudpickle.cloudpickle import subimport
 
-from . import class_by_value, importable, reducers, references, tokens
+from . import class_by_value, importable, rebuild, reducers, references, tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,12 +51,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
     def reducer_override(self, obj: Any) -> Any:
         self.trail.append(obj)
         kind = type(obj)
+        if obj is CodeType:
+            return rebuild.code_type, ()
         if kind is FunctionType or issubclass(kind, type):
             reduced = references.reduce(obj, self._direction, self._pins)
             if reduced is None:
                 return self._by_value(obj)
         elif kind is ModuleType:
             return _reduce_module(obj)
+        elif kind is CellType:
+            return _reduce_cell(obj)
         else:
             reduced = reducers.reduce(obj, kind)
             # No table has a class whose metaclass makes it unhashable.
@@ -76,10 +79,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
         return token or self._defined(obj, object.__new__, (kind,), dict(vars(obj)), set_attributes)
 
     def _by_value(self, code: Code) -> tuple[Any, ...]:
+        make: Any
+        set_state: Any
         if isinstance(code, type):
             make, args, set_state, state = class_by_value.reduce(code)
         else:
-            make, args, state, _, _, set_state = self._dynamic_function_reduce(code)
+            _, args, state, *_ = self._dynamic_function_reduce(code)
+            make, set_state = rebuild.function, rebuild.set_function_state
             args, state, set_state = _at_home(code, args, state, set_state, self._direction != references.UP)
         return self._defined(code, make, args, state, set_state)
 
@@ -130,10 +136,17 @@ def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, from
     )
 
 
+def _reduce_cell(cell: CellType) -> Any:
+    try:
+        return rebuild.cell, (cell.cell_contents,)
+    except ValueError:  # it is empty
+        return rebuild.cell, ()
+
+
 def _reduce_module(module: ModuleType) -> Any:
     name = module.__name__
     if importable.is_importable(name) or name == "__main__":
-        return subimport, (name,)
+        return rebuild.module, (name,)
     content = {key: value for key, value in vars(module).items() if key not in _OWN_TO_A_PROCESS}
     # As state, not as an argument: its functions refer to the module, and only state may be recursive.
     return ModuleType, (name,), content, None, None, set_attributes

@@ -9,8 +9,6 @@ stand-in.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..errors import RemoteError
 from . import codec, references
 from .diagnosis import DecodeError, EncodeError, cut, describe, guarded_text
@@ -29,7 +27,9 @@ from .traceback_text import type_name
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, NamedTuple
+else:
+    from ..light_typing import NamedTuple
 
 #: A pickled chain beyond this is not sent: it holds data, not messages.
 _LIMIT_BYTES = 4 << 20

@@ -7,7 +7,7 @@ library is imported to look for objects nobody has. What may not: classes and fu
 from __future__ import annotations
 
 import sys
-from pickle import PickleBuffer
+from _pickle import PickleBuffer  # see codec
 from types import FunctionType, MethodType
 
 from ..errors import OrchestrationError

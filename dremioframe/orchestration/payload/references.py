@@ -22,8 +22,8 @@ In a worker::
 
 from __future__ import annotations
 
+from _pickle import Pickler, loads  # see codec
 from io import BytesIO
-from pickle import Pickler, loads
 from types import FunctionType
 
 from . import importable, reducers, tokens

@@ -17,14 +17,15 @@ import os
 import resource
 import stat
 import sys
-from typing import Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import TypeAlias
+    from typing import Protocol, TypeAlias
 
     BytesLike: TypeAlias = bytes | bytearray | memoryview
+else:
+    from ..light_typing import Protocol
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 #: What one call may write: the kernel stops at 2 GiB minus a page anyway, and at 1,024 parts (IOV_MAX).

@@ -10,7 +10,6 @@ import faulthandler
 import importlib
 import os
 import signal
-from typing import NamedTuple
 
 from . import channel, kinship, status_page, worker
 from .refusal import Refusal, describe
@@ -19,7 +18,9 @@ from .status_page import StatusPage
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import NoReturn
+    from typing import NamedTuple, NoReturn
+else:
+    from ..light_typing import NamedTuple
 
 #: Ignored by every Python program from its start, so that writing to a closed pipe is an exception.
 _IGNORED = frozenset((signal.SIGPIPE, signal.SIGXFSZ))

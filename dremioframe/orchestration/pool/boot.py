@@ -5,8 +5,6 @@ What lives here: constants and the message. What may not: imports that only one 
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 #: Descriptors that the coordinator puts in place when it starts the zygote.
 CONTROL_FD, COORDINATOR_FD, BOOT_FD = 3, 4, 5
 
@@ -22,29 +20,33 @@ with open({BOOT_FD}, "rb") as boot:
     boot = marshal.load(boot)
 sys.path[:] = boot["path"]
 from dremioframe.orchestration.pool.zygote import main
+
 main(boot)
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypedDict
 
-class BootMessage(TypedDict):
-    """What the zygote reads from ``BOOT_FD``, by marshal: the same interpreter wrote it a moment ago.
+    class BootMessage(TypedDict):
+        """What the zygote reads from ``BOOT_FD``, by marshal: the same interpreter wrote it a moment ago.
 
-    Attributes:
-        path: ``sys.path`` of the coordinator.
-        argv: Its ``sys.argv``.
-        runner: As in ``PoolOptions``, like the next three.
-        preload: See there.
-        initializer: See there.
-        spill_dir: See there.
-        start_limit_s: See above.
-        descriptor_limit: Soft limit of descriptors that the zygote and its workers shall have.
-    """
+        Attributes:
+            path: ``sys.path`` of the coordinator.
+            argv: Its ``sys.argv``.
+            runner: As in ``PoolOptions``, like the next three.
+            preload: See there.
+            initializer: See there.
+            spill_dir: See there.
+            start_limit_s: See above.
+            descriptor_limit: Soft limit of descriptors that the zygote and its workers shall have.
+        """
 
-    path: list[str]
-    argv: list[str]
-    runner: str
-    preload: list[str]
-    initializer: bytes | None
-    spill_dir: str | None
-    start_limit_s: float
-    descriptor_limit: int
+        path: list[str]
+        argv: list[str]
+        runner: str
+        preload: list[str]
+        initializer: bytes | None
+        spill_dir: str | None
+        start_limit_s: float
+        descriptor_limit: int

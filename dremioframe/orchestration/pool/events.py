@@ -6,14 +6,16 @@ else is read out of it when somebody asks.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from . import frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NamedTuple
+
     from ..payload.segments import Segment
     from .frames import Stats
+else:
+    from ..light_typing import NamedTuple
 
 
 class CallEnded:

@@ -16,11 +16,13 @@ any reaction. Whatever bytes come in, :func:`parse` gives a frame or raises :cla
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NamedTuple
+else:
+    from ..light_typing import NamedTuple
 
 #: Two letters and the version of this format. Both ends come from the same files; a mismatch is a mix of versions.
 _MAGIC = 0xDF01

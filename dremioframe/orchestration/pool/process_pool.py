@@ -10,19 +10,21 @@ import atexit
 import os
 import warnings
 import weakref
-from typing import NamedTuple, Self
 
 from ..payload.store import Store
 from .capacity import Capacity
 from .events import CallEnded
-from .supervisor import Lease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
+    from typing import NamedTuple, Self
 
     from ..payload.segments import Segment
+    from .supervisor import Lease
+else:
+    from ..light_typing import NamedTuple
 
 
 class PoolOptions(NamedTuple):
@@ -105,6 +107,8 @@ class ProcessPool:
         Raises:
             ExecutorClosedError: The pool is closed, or was inherited through ``os.fork``.
         """
+        from .supervisor import Lease  # not before the fork server was started: that takes as long to boot
+
         return Lease(self, self._capacity, self._store, on_request, max_workers, ended_type)
 
     def close(self) -> None:

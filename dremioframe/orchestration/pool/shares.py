@@ -6,11 +6,14 @@ What lives here: two small types between ``capacity`` and ``supervisor``.
 from __future__ import annotations
 
 import weakref
-from typing import Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from .worker_handle import WorkerHandle
+else:
+    from ..light_typing import Protocol
 
 
 class Tenant(Protocol):

@@ -14,7 +14,6 @@ import resource
 import select
 import signal
 import sys
-from typing import NamedTuple
 
 from ..errors import WorkerStartError
 from . import boot, channel, frames, interpreter, termination
@@ -24,8 +23,11 @@ from .frames import Kind
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import NamedTuple
 
     from .boot import BootMessage
+else:
+    from ..light_typing import NamedTuple
 
 #: After an orderly hang-up the zygote kills its tree and ends; then it is killed.
 _END_LIMIT_S = 5.0
