@@ -69,7 +69,8 @@ def main() -> None:
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     workloads = chosen_workloads(options.only)
     become_subreaper()
-    compile_dir(ROOT / "dremioframe", quiet=1)  # as an installer does: the peers came through one
+    for package in ("dremioframe", "benchmarks"):
+        compile_dir(ROOT / package, quiet=1)  # as an installer does: the peers came through one
     started = time.monotonic()
     results: Results = {}
     for workload in workloads:

@@ -45,6 +45,13 @@ def test_u11_signals(client, source, signum):
     assert client.run("out = b'next'") == b"next"
 
 
+def test_the_next_worker_is_ordered_before_anybody_asks_for_it(client):
+    lost(client, "import os; os._exit(1)")
+    (successor,) = client.workers
+    assert not successor.calls
+    assert client.run("import os; out = str(os.getpid()).encode()") == str(successor.pid).encode()
+
+
 def test_u11_c_stack_overflow(client):
     source = """
         import sys

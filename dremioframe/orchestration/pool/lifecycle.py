@@ -6,8 +6,8 @@ its page (the one it was running is lost, or stopped; any other was received and
 has sent nonsense is not believed: whatever it had received is lost. How it ended is the zygote's to say; casualties are
 told when that is known, everything else and the free place at once.
 
-What lives here: these steps. What may not: deciding to end a worker (``stopping``, ``intake``), or to start one
-(``supervisor``).
+What lives here: these steps. What may not: deciding to end a worker (``stopping``, ``intake``), or how many are needed
+(``dispatch``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from functools import partial
 from signal import SIGKILL
 
+from ..errors import ExecutorClosedError
 from . import boot, cpu, termination
 from .events import CallLost, CallReturned, CallStopped
 from .floor import NEVER
@@ -127,7 +128,18 @@ class Lifecycle:
         limit = time.monotonic() + _REPORT_LIMIT_S
         self._casualties[worker] = (casualties, limit)
         self.due = min(self.due, limit)
+        if casualties and worker.order is None:
+            self._replace()
         self._settle_if_known(worker)
+
+    def _replace(self) -> None:
+        """Order the next worker before it is known how this one ended: a retry will want it, and a fork takes its time."""
+        try:
+            successor = self._capacity.acquire(self._share)
+        except ExecutorClosedError:
+            return  # ``wait`` finds that out too, and says so
+        if successor is not None:
+            self.enlist(successor)
 
     def expire(self, now: float) -> None:
         """Something that the zygote must have done or said by now is missing: then it never will."""

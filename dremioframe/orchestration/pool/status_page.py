@@ -24,6 +24,7 @@ _SLOTS_BYTES = 4096
 RING_BYTES = 32 * 1024
 _SHARED_BYTES = _SLOTS_BYTES + RING_BYTES
 _DUMP_BYTES = 256 * 1024
+_DUMP_USUAL_BYTES = 4096  # to read all of it takes 0.6 ms, and somebody waits for the next worker
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 # Slots.
@@ -94,8 +95,10 @@ class StatusPage:
 
     def dump(self) -> str:
         """What faulthandler has written so far."""
-        raw = os.pread(self.fd, _DUMP_BYTES, _SHARED_BYTES).rstrip(b"\0")
-        return raw.decode("utf-8", "backslashreplace")
+        raw = os.pread(self.fd, _DUMP_USUAL_BYTES, _SHARED_BYTES)
+        if raw and raw[-1]:
+            raw = os.pread(self.fd, _DUMP_BYTES, _SHARED_BYTES)
+        return raw.rstrip(b"\0").decode("utf-8", "backslashreplace")
 
     def close(self) -> None:
         """Unmap and close."""
