@@ -133,7 +133,7 @@ class Lifecycle:
         self._settle_if_known(worker)
 
     def _replace(self) -> None:
-        """Order the next worker before it is known how this one ended: a retry will want it, and a fork takes its time."""
+        """Order the next worker before it is known how this one ended: a retry will want it, and a fork takes time."""
         try:
             successor = self._capacity.acquire(self._share)
         except ExecutorClosedError:
