@@ -31,9 +31,10 @@ def part_path(data: Path, table: str, part: int) -> Path:
     return data / table / f"{table}.{part}.parquet"
 
 
-def read_orders(data: Path) -> pl.DataFrame:
-    """Every order with its customer's segment, nation and region."""
-    orders = pl.read_parquet(data / "orders", columns=["o_orderkey", "o_custkey", "o_orderdate", "o_shippriority"])
+def read_orders(data: Path, parts: Iterable[int] = range(1, PARTS + 1)) -> pl.DataFrame:
+    """Every order of these parts with its customer's segment, nation and region."""
+    files = [part_path(data, "orders", part) for part in parts]
+    orders = pl.read_parquet(files, columns=["o_orderkey", "o_custkey", "o_orderdate", "o_shippriority"])
     customers = pl.read_parquet(data / "customer", columns=["c_custkey", "c_nationkey", "c_mktsegment"])
     nations = pl.read_parquet(data / "nation", columns=["n_nationkey", "n_name", "n_regionkey"])
     regions = pl.read_parquet(data / "region", columns=["r_regionkey", "r_name"])

@@ -1,7 +1,8 @@
 """An ETL job against hand-written versions of the same stage functions, each tuned to beat us.
 
 Ours is a DAG with a task per stage and part, which is what one writes to have a record, a retry and a time-out per
-stage. The others are written as an expert would for speed alone:
+stage; where that hands much more data on than the others do, there is a version of ours with a task per part beside
+it, cut as theirs are. The others are written as an expert would for speed alone:
 
 - ``concurrent.futures`` and joblib: what all parts share is made by the coordinator with all its threads, and handed
   over as Arrow files in memory that workers map (joblib's own memory mapping is for NumPy arrays); each part's stages
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from benchmarks.settings import Figures, Settings
     from dremioframe.orchestration import PipelineRun, Task
 
+BY_PART = "ours, a task a part"
 ALONE = "one process, one thread"
 CONTESTANTS = (OURS, ALONE, "concurrent.futures", "joblib", "dask")
 ONE_THREAD = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS")
@@ -55,6 +57,10 @@ class Etl(ABC):
     @abstractmethod
     def tasks(self, folder: Path) -> list[Task]:
         """Our version; the task called ``merge`` has the result."""
+
+    def part_tasks(self, folder: Path) -> list[Task]:
+        """Ours with one task for all stages of a part, for jobs that have :data:`BY_PART` among their contestants."""
+        raise NotImplementedError
 
     @abstractmethod
     def share(self, folder: Path) -> None:
@@ -82,17 +88,31 @@ class Etl(ABC):
 
 def measure(job: type[Etl], contestant: str, settings: Settings) -> Figures:
     etl = job(settings)
-    measurers = {OURS: measure_ours, ALONE: measure_alone, "joblib": measure_joblib, "dask": measure_dask}
+    measurers = {
+        OURS: measure_ours,
+        BY_PART: measure_by_part,
+        ALONE: measure_alone,
+        "joblib": measure_joblib,
+        "dask": measure_dask,
+    }
     with tempfile.TemporaryDirectory(prefix="bench-etl-", dir="/dev/shm") as folder:
         return measurers.get(contestant, measure_futures)(etl, Path(folder), settings.workers)
 
 
 def measure_ours(etl: Etl, folder: Path, workers: int) -> Figures:
+    return measure_tasks(etl, etl.tasks, folder, workers)
+
+
+def measure_by_part(etl: Etl, folder: Path, workers: int) -> Figures:
+    return measure_tasks(etl, etl.part_tasks, folder, workers)
+
+
+def measure_tasks(etl: Etl, tasks: Callable[[Path], list[Task]], folder: Path, workers: int) -> Figures:
     from .engine import run_tasks, warm_executor
 
     with warm_executor(workers, *etl.modules) as executor:
         started = time.perf_counter()
-        run = run_tasks("etl", etl.tasks(folder), executor)
+        run = run_tasks("etl", tasks(folder), executor)
         result = run[MERGE]
         seconds = time.perf_counter() - started
     etl.check(result, folder)

@@ -56,6 +56,19 @@ def merge(parts: range, context: Any) -> stages.Answers:
     return stages.merge({question: context[f"{question}_{part}"] for question in stages.QUESTIONS} for part in parts)
 
 
+# ----------------------------------------------------------------------------------------------- ours, a part at a time
+
+
+def part_of_orders(data: Path, folder: Path, part: int, slices: int, context: Any) -> stages.Answers:
+    """All stages of a part, over the orders that several tasks have read."""
+    orders = pl.concat([context[f"orders_{number}"] for number in range(slices)], rechunk=False)
+    return finish(folder, part, stages.read_lines(data, part), orders)
+
+
+def merge_parts(parts: range, context: Any) -> stages.Answers:
+    return stages.merge(context[f"part_{part}"] for part in parts)
+
+
 # --------------------------------------------------------------------------------------------- theirs, a part at a time
 
 
