@@ -31,6 +31,9 @@ _LONGEST_REASON = 8_000
 #: Most bytes of short inputs that are put together for one attempt; what is left is asked for one by one.
 _GATHER_LIMIT = 64 << 20
 
+#: Code beyond this was probably not meant to be so long.
+_HEAVY_CODE = 64_000_000
+
 
 class Unsendable(Exception):
     """Something of one task cannot be pickled, or not be put where its worker would read it.
@@ -59,6 +62,8 @@ class CallData:
         self.external: dict[tuple[int, int], Segment] = {}
         self._run_values: dict[str, bytes | Segment] = {}
         self._long_names: dict[bytes, str] | None = None
+        #: What the user should be told when the run is over: the task and the text.
+        self.warnings: list[tuple[str | None, str]] = []
         #: Classes and functions that were told by token: results may name them as long as somebody can read results.
         self.pins: dict[bytes, Any] = {}
         self._run = self._keep(codec.encode(tuple(_run_facts(plan, env))).to_bytes())
@@ -104,11 +109,11 @@ class CallData:
             or takes_context is not context_too
         ):
             job = (definition.action, definition.retry_on, definition.on_kill, takes_context)
-            digest = self._digest_of(job)
+            digest = self._digest_of(job, definition.name)
             self._latest_code = (*job, digest)
         return digest
 
-    def _digest_of(self, job: tuple[Any, Any, Any, bool]) -> bytes:
+    def _digest_of(self, job: tuple[Any, Any, Any, bool], task: str) -> bytes:
         action, retry_on, on_kill, takes_context = job
         # The plan keeps these objects alive, so no id is used twice in a run.
         key = (id(action), id(retry_on), id(on_kill), takes_context)
@@ -121,6 +126,8 @@ class CallData:
             except BaseException as error:
                 raise Unsendable(Failure.payload("code_pickle", "action", _hostile(error))) from error
             digest = self._digests[key] = self._keep(blob)
+            if len(blob) > _HEAVY_CODE:
+                self.warnings.append((task, _heavy_code(task, job, len(blob))))
         return digest
 
     def _near_inputs(self, task: int) -> bytes:
@@ -274,6 +281,16 @@ def _job_path(path: str) -> str:
         if path.startswith(prefix):
             return name + path[len(prefix) :]
     return "action" + path
+
+
+def _heavy_code(task: str, job: tuple[Any, Any, Any, bool], size: int) -> str:
+    from ..payload.weight import heaviest
+
+    path, held = heaviest(job)
+    return (
+        f"the code of task {task!r} takes {size / 1e6:,.0f} MB to each worker that runs it, {held / 1e6:,.0f} MB of "
+        f"them in {_job_path(path)}; load such data in the task, or hand them on as another task's result"
+    )
 
 
 def _run_facts(plan: Plan, env: Mapping[str, str]) -> calls.RunFacts:

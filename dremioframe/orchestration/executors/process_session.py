@@ -164,7 +164,7 @@ class ProcessSession:
         self._data.close()
         self._store.tidy()
         warning = self._store.overdraft()
-        return [(None, warning)] if warning else []
+        return [*self._data.warnings, (None, warning)] if warning else self._data.warnings
 
 
 def _attempt_of(call_id: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@
     tokens        which class or function of one process is which of another
     importable    what another process would import from the same file
     reducers, diagnosis, traceback_text
+    weight        which variable makes a piece of code heavy
     store         how much memory and how many descriptors the segments of a pool may take
     portable      errors as records that any process can read
     guard         what comes out of an object that was only looked at

@@ -19,8 +19,9 @@ from . import class_by_value, importable, rebuild, reducers, references, tokens
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from io import BytesIO
     from typing import Any
+
+    from _typeshed import SupportsWrite
 
     from .references import Direction, Pins
     from .tokens import Code
@@ -38,7 +39,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
 
     def __init__(
         self,
-        file: BytesIO,
+        file: SupportsWrite[bytes],
         direction: Direction,
         pins: Pins | None = None,
         buffer_callback: Callable[[Any], object] | None = None,

@@ -130,7 +130,7 @@ def _walk(root: object, nodes: list[_Node]) -> Iterator[_Node]:
     while index < len(nodes) < _SEARCH_LIMIT:
         node = nodes[index]
         yield node
-        for child, step in _children(node[0]):
+        for child, step in children(node[0]):
             if id(type(child)) not in _ATOMS and id(child) not in seen:
                 seen.add(id(child))
                 nodes.append((child, index, step))
@@ -161,7 +161,7 @@ _global = "<global {}>".format
 _default = "<default {}>".format
 
 
-def _children(parent: object) -> Iterator[Found]:
+def children(parent: object) -> Iterator[Found]:
     """What ``parent`` holds, with how to write the way there. Its own code may run; errors of it end the list."""
     try:
         if isinstance(parent, dict):
