@@ -44,3 +44,7 @@ def die_then_tell(path: str, context: Any) -> float:
     if context.attempt == 1:
         actions.note_and_die(path)
     return actions.milliseconds_since(path)
+
+
+def length_of_source(context: Any) -> int:
+    return len(context["source"])

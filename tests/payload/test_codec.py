@@ -65,6 +65,18 @@ def test_size_is_the_length_of_the_parts(value: object) -> None:
     assert payload.size == len(payload.to_bytes()) == sum(map(len, payload.parts))
 
 
+@both_ways
+@pytest.mark.parametrize("size", [16_384, 16_385, 1_000_000])
+def test_long_bytes_are_written_as_they_are(travel: Any, size: int) -> None:
+    value = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    payload = codec.encode(value)
+    copied = sum(len(part) for part in payload.parts if type(part) is bytes)
+    assert copied < 300 or size <= 16_384
+    back = travel(value)
+    assert type(back) is bytes
+    assert back == value
+
+
 def test_a_small_value_costs_its_pickle_and_four_bytes() -> None:
     for value in (None, 5, {"a": 1}, [1, 2, 3]):
         assert codec.encode(value).size == len(pickle.dumps(value, 5)) + 4

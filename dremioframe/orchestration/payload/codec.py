@@ -18,7 +18,7 @@ What lives here: this format. What may not: how code travels (:mod:`.references`
 
 from __future__ import annotations
 
-from _pickle import dumps, loads  # the module pickle is 4 ms of import, with re, for what this needs
+from _pickle import PickleBuffer, dumps, loads  # the module pickle is 4 ms of import, with re, for what this needs
 from functools import partial
 from io import BytesIO
 from struct import Struct, unpack_from
@@ -32,7 +32,6 @@ from .guard import must_pass
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pickle import PickleBuffer
     from typing import Any, TypeAlias
 
     from .references import Direction, Pins
@@ -95,6 +94,8 @@ def encode(value: object, pins: Pins | None = None) -> Payload:
         return _NOTHING
     try:
         if type(value) in _ATOMS:  # in here: a metaclass may have a __hash__ that raises
+            if type(value) is bytes and len(value) > _JOIN_BYTES:
+                return _assemble(_BYTES_OUT_OF_BAND, (memoryview(value),))
             return _assemble(dumps(value, 5), ())
         return _encode_plainly(value, references.outward(pins), pins)
     except MemoryError as error:
@@ -224,5 +225,13 @@ def _buffers(view: memoryview, end: int, sizes: tuple[int, ...]) -> Iterator[mem
         raise DecodeError("damaged: it is longer than it says")
 
 
+class _OutOfBand:
+    """What pickle is shown instead of ``bytes``, which it would copy into the stream, with a checksum over all."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (PickleBuffer(b""),)
+
+
+_BYTES_OUT_OF_BAND = dumps(_OutOfBand(), 5, buffer_callback=lambda _: None)
 _NOTHING = _assemble(dumps(None, 5), ())
 _NOTHING_BYTES = _NOTHING.to_bytes()
