@@ -1,7 +1,7 @@
 """The command: ``make bench``, or ``python -m benchmarks``; see the package's header for how it measures.
 
 Prints a table with ratios and a line for each goal, and writes ``out/bench/latest.json`` and ``latest.svg``. ``--docs``
-puts table and picture into ``docs/performance.md`` as well.
+puts table, picture and the profile (``anatomy``, ``saturation``) into ``docs/performance.md`` as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from compileall import compile_dir
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import peers, picture, report
+from . import anatomy, peers, picture, report, saturation
 from .conduct import become_subreaper, conduct
 from .document import update
 from .settings import ROOT, Settings
@@ -85,7 +85,8 @@ def main() -> None:
     if picture.draw(results, OUTPUT / "latest.svg"):
         written.append(OUTPUT / "latest.svg")
     if options.docs:
-        written += update(ROOT / "docs", results, report.circumstances(settings, rounds))
+        profile = f"{anatomy.text()}\n\n{saturation.text()}"
+        written += update(ROOT / "docs", results, report.circumstances(settings, rounds), profile)
     print(
         f"\n{time.monotonic() - started:.0f} s; written: {', '.join(str(path.relative_to(ROOT)) for path in written)}"
     )

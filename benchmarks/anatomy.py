@@ -193,14 +193,16 @@ def growth() -> Iterator[tuple[str, Cost]]:
             )
 
 
-def main() -> None:
-    print("pieces, warm and alone")
-    for piece in pieces():
-        print(f"  {piece.where:12} {piece.what:46} {piece.us:7.2f} us")
-    print(f"\n{'whole runs, microseconds':50} {'wall':>9} {'coordinator':>13} {'worker':>9}")
-    for what, found in growth():
-        print(f"  {what:48} {found.wall:9.1f} {found.coordinator:13.1f} {found.worker:9.1f}")
+def text() -> str:
+    """All of it, as lines."""
+    lines = ["pieces, warm and alone"]
+    lines += [f"  {piece.where:12} {piece.what:46} {piece.us:7.2f} us" for piece in pieces()]
+    lines += ["", f"{'whole runs, microseconds':50} {'wall':>9} {'coordinator':>13} {'workers':>9}"]
+    lines += [
+        f"  {what:48} {found.wall:9.1f} {found.coordinator:13.1f} {found.worker:9.1f}" for what, found in growth()
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    print(text())

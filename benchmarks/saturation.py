@@ -140,15 +140,20 @@ def measured_costs(workers: int = 2) -> Costs:
     return Costs(coordinator_us / 2, coordinator_us / 2, worker_s / PROBE * 1e6)
 
 
-def main() -> None:
+def text() -> str:
+    """All of it, as lines."""
     costs = measured_costs()
-    print(f"one task: {costs.coordinator:.1f} us of the coordinator, {costs.worker:.1f} us of a worker beside its work")
-    print(f"\n{'cores':>6} {'computed':>12} {'simulated':>12}   shortest task that keeps {BUSY:.0%} of them busy")
+    lines = [
+        f"one task: {costs.coordinator:.1f} us of the coordinator, {costs.worker:.1f} us of a worker beside its work",
+        "",
+        f"{'cores':>6} {'computed':>12} {'simulated':>12}   shortest task that keeps {BUSY:.0%} of them busy",
+    ]
     for cores in CORES:
         simulated = simulated_us(cores, costs)
         shown = "none of those tried" if simulated is None else f"{simulated / 1000:9.3f} ms"
-        print(f"{cores:>6} {computed_us(cores, costs) / 1000:9.3f} ms {shown:>12}")
+        lines.append(f"{cores:>6} {computed_us(cores, costs) / 1000:9.3f} ms {shown:>12}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    print(text())
