@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test test-all bench venv lint types imports unit wheel clean
+.PHONY: demo test test-all bench reliability venv lint types imports unit wheel clean
 
 demo: venv
 	$(BIN)/python examples/flights_etl.py
@@ -25,6 +25,10 @@ bench: VENV := .venv-bench
 bench: EXTRAS := bench,examples
 bench: venv
 	$(BIN)/python -m benchmarks $(if $(WORKFLOWS),--workflows '$(WORKFLOWS)') $(if $(DOCS),--docs) $(ARGS)
+
+# Rewrites the tables of docs/reliability.md from the promises and the tests.
+reliability: venv
+	$(BIN)/python tools/reliability.py
 
 venv:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 with venv found; say PYTHON=..."; exit 1; }
