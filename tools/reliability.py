@@ -5,8 +5,8 @@ Run by ``make reliability``; ``--check`` writes nothing and fails if the page is
     python tools/reliability.py [--check]
 
 Promises are the tables in ``tests/faults/promises/*.toml``, one file for each section; a test belongs to a promise by
-its name (``test_u10_os_exit``). Each promise has a test or says what it waits for, and no test belongs to nothing. Figures
-come from ``docs/reliability-figures.json``, which ``tools/trials.py`` writes.
+its name (``test_u10_os_exit``). Each promise has a test or says what it waits for, and no test belongs to nothing.
+Figures come from ``docs/reliability-figures.json``, which ``tools/trials.py`` writes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SECTIONS = {
     "A": ("The interface", 16),
 }
 SWITCHED = "UPOR"
-"""Sections in which a name proves nothing: a line says which failpoint switches its protection off, or why none does."""
+"""Where a name proves nothing: each line says which failpoint switches its protection off, or why none does."""
 
 _TEST = re.compile(r"^\s*(?:async )?def test_((?:[a-z]\d+_)+)(\w*)\(", re.MULTILINE)
 _MARKS = "<!-- {}: begin -->\n", "<!-- {}: end -->"
