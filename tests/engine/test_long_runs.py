@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dremioframe.orchestration import Pipeline, Task
-from dremioframe.orchestration.testing import SimulatedExecutor, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,15 +32,14 @@ def run_and_read(tasks: list[Task]) -> int:
     pipeline = Pipeline("long")
     for task in tasks:
         pipeline.add_task(task)
-    executor = SimulatedExecutor(workers=8, script=lambda name, dispatch: succeed(int(name)))
-    run = pipeline.run(executor=executor)
+    run = pipeline.run(executor="inline")
     assert run.status == "SUCCESS"
     return sum(int(run[name]) for name in run)  # type: ignore[call-overload]
 
 
 @pytest.mark.usefixtures("shallow")
 def test_a_chain_of_a_hundred_thousand() -> None:
-    tasks = [Task(str(number), int) for number in range(LENGTH)]
+    tasks = [Task(str(number), int, (number,)) for number in range(LENGTH)]
     for above, below in itertools.pairwise(tasks):
         above.set_downstream(below)
     assert run_and_read(tasks) == LENGTH * (LENGTH - 1) // 2
@@ -50,7 +48,7 @@ def test_a_chain_of_a_hundred_thousand() -> None:
 @pytest.mark.usefixtures("shallow")
 def test_one_task_above_and_one_below_twenty_thousand() -> None:
     width = LENGTH // 5
-    first, *middle, last = (Task(str(number), int) for number in range(width))
+    first, *middle, last = (Task(str(number), int, (number,)) for number in range(width))
     for task in middle:
         first.set_downstream(task)
         task.set_downstream(last)
