@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         retry_on: RetryOn
         timeout: float | None
         priority: int
+        memory_limit: str | float | None
         on_kill: Callable[[], object] | None
 
 

@@ -22,6 +22,7 @@ class StopReason:
 
     TIMEOUT = 0
     CANCEL = 1
+    MEMORY = 2
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -66,6 +67,13 @@ class AttemptOverdue(NamedTuple):
     attempt: int
 
 
+class AttemptOverMemory(NamedTuple):
+    """An attempt uses more memory than its limit."""
+
+    task: int
+    attempt: int
+
+
 class RetryDue(NamedTuple):
     """The delay after an attempt is over.
 
@@ -83,7 +91,9 @@ class CancelRequested(NamedTuple):
     """The run is to be stopped."""
 
 
-Event = AttemptFailed | AttemptSkipped | AttemptCancelled | AttemptOverdue | RetryDue | CancelRequested
+Event = (
+    AttemptFailed | AttemptSkipped | AttemptCancelled | AttemptOverdue | AttemptOverMemory | RetryDue | CancelRequested
+)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import weakref
 from typing import NamedTuple, Self
 
 from ..payload.store import Store
+from . import memory
 from .capacity import Capacity
 from .events import CallEnded
 from .supervisor import Lease
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ..payload.segments import Segment
+    from .memory import Memory
 
 
 class PoolOptions(NamedTuple):
@@ -39,6 +41,7 @@ class PoolOptions(NamedTuple):
         env: Extra environment variables.
         threads_per_worker: Thread limit given to numeric libraries.
         spill_dir: Where long results go when ``store`` has no room; None to look for a directory then.
+        machine_memory: What the machine has of memory; calls wait while it is short.
     """
 
     size: int
@@ -50,6 +53,7 @@ class PoolOptions(NamedTuple):
     env: Mapping[str, str] = {}
     threads_per_worker: int = 1
     spill_dir: str | None = None
+    machine_memory: Callable[[], Memory] = memory.look
 
 
 class ProcessPool:
