@@ -94,7 +94,7 @@ def test_bad_options_are_told_at_the_declaration(options: Any, reason: str) -> N
         task(plain).with_options(**options)
 
 
-@pytest.mark.parametrize("name", ["cpus", "resources", "memory_limit", "executor", "action", "args", "kwargs", "retry"])
+@pytest.mark.parametrize("name", ["cpus", "resources", "executor", "action", "args", "kwargs", "retry"])
 def test_options_that_do_not_exist(name: str) -> None:
     with pytest.raises(TypeError, match=name):
         task(**{name: 1})(plain)

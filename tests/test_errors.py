@@ -14,6 +14,7 @@ from dremioframe.orchestration import (
     DefinitionError,
     ExecutorClosedError,
     FailTask,
+    MemoryLimitExceededError,
     NestedRunError,
     OrchestrationError,
     PayloadError,
@@ -39,6 +40,9 @@ ALL = [
     TaskError("said", task="t", attempt=2, error_type="ValueError", traceback_text="Traceback ..."),
     RemoteError("said", "pkg.Odd", "Traceback ..."),
     TaskTimeoutError("said", task="t", attempt=2, timeout_s=1.5, stack="here"),
+    MemoryLimitExceededError(
+        "said", task="t", attempt=2, limit_bytes=5, used_bytes=7, processes=[(1, "python", 7)], stack="here"
+    ),
     WorkerLostError("said", task="t", attempt=2, pid=7, exit_code=3, signal=9, stack="here"),
     WorkerStartError("said", boot_traceback="Traceback ..."),
     PayloadError("said", task="t", attempt=2, stage="result_pickle", path="result[0]"),

@@ -55,7 +55,7 @@ def test_the_first_seven_may_be_positional_and_no_more() -> None:
         Task("t", act, (), None, 0, 1.0, "all_done", 2.0)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", ["cpus", "resources", "memory_limit", "executor", "retrys"])
+@pytest.mark.parametrize("name", ["cpus", "resources", "executor", "retrys"])
 def test_options_that_do_not_exist_are_refused_by_name(name: str) -> None:
     with pytest.raises(TypeError, match=name):
         once(**{name: 1})
@@ -90,6 +90,8 @@ _NAN, _INF = math.nan, math.inf
         *[("retry_delay", value) for value in [-1, -0.1, _NAN, _INF, 10**400, Decimal("sNaN"), *_NO_NUMBERS]],
         *[("retry_max_delay", value) for value in [-1, _NAN, 10**400, *_NO_NUMBERS]],
         *[("retry_backoff", value) for value in [0, -1, _NAN, _INF, *_NO_NUMBERS]],
+        *[("memory_limit", value) for value in [0, -1, 1, 2.5, _NAN, _INF, 10**400, *_NO_NUMBERS] if value is not None],
+        *[("memory_limit", value) for value in ["", "GiB", "2 bottles", "512m", "-1GiB", "1e9GB", "nanGB", "infGB"]],
         *[("retry_jitter", value) for value in [-0.1, _NAN, _INF, *_NO_NUMBERS]],
     ],
     ids=lambda value: repr(value)[:20],
@@ -100,6 +102,19 @@ def test_a11_r11_bad_numbers_name_task_and_option(option: str, value: Any) -> No
     assert caught.value.task == "t"
     assert isinstance(caught.value, ValueError)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("512MiB", 512 << 20), ("2GB", 2 * 10**9), ("2 GiB", 2 << 30), ("1.5gib", 3 << 29), (" 3000KB ", 3_000_000),
+        ("4096kib", 4 << 20), ("0.5TB", 5 * 10**11), ("1TiB", 1 << 40), ("2000000", 2_000_000), ("2000000b", 2_000_000),
+        (1 << 30, 1 << 30), (2e9, 2 * 10**9), (np.int64(1 << 21), 1 << 21), (None, None),
+    ],
+)  # fmt: skip
+def test_memory_limits_are_bytes(value: Any, expected: int | None) -> None:
+    limit = once(memory_limit=value).memory_limit
+    assert (type(limit), limit) == (type(expected), expected)
 
 
 def test_numbers_come_out_in_normal_form() -> None:
@@ -272,13 +287,14 @@ def test_status_is_the_latest_runs() -> None:
 
 
 def test_a_pickled_task_is_its_definition_only() -> None:
-    task = Task("t", len, ([1],), {}, 2, trigger_rule="all_done", timeout=3, retry_on=(OSError,), priority=1)
+    task = Task("t", len, ([1],), {}, 2, trigger_rule="all_done", timeout=3, retry_on=(OSError,), priority=1,
+                memory_limit="1GB")  # fmt: skip
     task.set_downstream(Task("b", act))
     task._last_run = Run(is_active=False)
     for twin in (pickle.loads(pickle.dumps(task)), copy.copy(task), copy.deepcopy(task)):
         assert (twin.name, twin.action, twin.args, twin.kwargs) == ("t", len, ([1],), {})
         assert (twin.retries, twin.trigger_rule, twin.timeout) == (2, "all_done", 3.0)
-        assert (twin.retry_on, twin.priority) == ((OSError,), 1)
+        assert (twin.retry_on, twin.priority, twin.memory_limit) == ((OSError,), 1, 10**9)
         assert twin.downstream == ()
         assert twin.status == "PENDING"
 

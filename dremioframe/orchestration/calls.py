@@ -34,8 +34,8 @@ NAME_LIMIT = 1024
 _HEAD = struct.Struct("<16s16sIIIIB")
 _ENTRY = struct.Struct("<II")
 
-#: A flag: the variable parts of the call have to be fetched.
-EXTERNAL = 1
+#: Flags: the variable parts of the call have to be fetched; the attempt has a memory limit.
+EXTERNAL, LIMITED = 1, 2
 
 
 class Request:
@@ -79,15 +79,19 @@ class RunFacts(NamedTuple):
 HEAD_SIZE = _HEAD.size
 
 
-def pack_call(code: bytes, run: bytes, task: int, attempt: int, args: bytes, name: bytes, inputs: bytes) -> bytes:
+def pack_call(
+    code: bytes, run: bytes, task: int, attempt: int, args: bytes, name: bytes, inputs: bytes, flags: int = 0
+) -> bytes:
     """One call body; more than ``INLINE_LIMIT`` of variable parts make it :func:`pack_external_call`."""
-    head = _HEAD.pack(code, run, task, attempt, len(args), len(name), 0)
+    head = _HEAD.pack(code, run, task, attempt, len(args), len(name), flags)
     return b"".join((head, args, name, inputs)) if args or inputs else head + name
 
 
-def pack_external_call(code: bytes, run: bytes, task: int, attempt: int, args_length: int, name_length: int) -> bytes:
+def pack_external_call(
+    code: bytes, run: bytes, task: int, attempt: int, args_length: int, name_length: int, flags: int = 0
+) -> bytes:
     """A call body whose variable parts the worker fetches with ``Request.PARTS``."""
-    return _HEAD.pack(code, run, task, attempt, args_length, name_length, EXTERNAL)
+    return _HEAD.pack(code, run, task, attempt, args_length, name_length, EXTERNAL | flags)
 
 
 def read_head(body: memoryview | bytes) -> tuple[bytes, bytes, int, int, int, int, int]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         retry_on: RetryOn
         timeout: float | None
         priority: int
+        memory_limit: str | float | None
         on_kill: Callable[[], object] | None
 else:
     from .light_typing import Generic

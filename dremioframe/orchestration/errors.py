@@ -7,6 +7,7 @@
     │   ├── DefinitionError           (also ValueError) the pipeline as written cannot run
     │   ├── TaskError                 an exception of the user's code; the original is ``__cause__``
     │   ├── TaskTimeoutError          (also TimeoutError) one attempt ran longer than its ``timeout``
+    │   ├── MemoryLimitExceededError  (also MemoryError) one attempt used more memory than its ``memory_limit``
     │   ├── WorkerLostError           the process that ran the attempt died
     │   ├── WorkerStartError          no worker process could be started
     │   ├── PayloadError              something could not be pickled or unpickled
@@ -143,6 +144,34 @@ class TaskTimeoutError(OrchestrationError, TimeoutError):
     ) -> None:
         super().__init__(message, task=task, attempt=attempt)
         self.timeout_s = timeout_s
+        self.stack = stack
+
+
+class MemoryLimitExceededError(OrchestrationError, MemoryError):
+    """One attempt used more private memory than the task's ``memory_limit`` and was ended.
+
+    Attributes:
+        limit_bytes: The limit.
+        used_bytes: What the attempt used when that was noticed, its child processes included.
+        processes: ``(pid, short name, bytes)`` of each of its processes, the worker first.
+        stack: Stack of the worker's threads just before it was told to stop; empty if it could not be had.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        task: str | None = None,
+        attempt: int | None = None,
+        limit_bytes: int = 0,
+        used_bytes: int = 0,
+        processes: Sequence[tuple[int, str, int]] = (),
+        stack: str = "",
+    ) -> None:
+        super().__init__(message, task=task, attempt=attempt)
+        self.limit_bytes = limit_bytes
+        self.used_bytes = used_bytes
+        self.processes = tuple(processes)
         self.stack = stack
 
 

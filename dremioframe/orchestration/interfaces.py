@@ -39,6 +39,7 @@ class OutcomeStatus:
     TIMED_OUT = 4  # ended by stop(..., StopReason.TIMEOUT); confirmed dead, or ``abandoned``
     CANCELLED = 5  # ended by stop(..., StopReason.CANCEL)
     LOST = 6  # its worker died
+    OUT_OF_MEMORY = 7  # ended by stop(..., StopReason.MEMORY)
 
 
 class AttemptStats(NamedTuple):
@@ -111,11 +112,15 @@ class Turn(NamedTuple):
         ended: ``(task, attempt, outcome)`` of attempts that are over.
         returned: ``(task, attempt)`` that were submitted, never started and must be dispatched again, free of charge.
         overdue: ``(task, attempt)`` that run longer than their time-out. Each is said once.
+        over_memory: ``(task, attempt)`` that use more memory than their limit. Each is said once.
+        warnings: What the user should know now, in words.
     """
 
     ended: list[tuple[int, int, Outcome]]
     returned: list[tuple[int, int]]
     overdue: list[tuple[int, int]]
+    over_memory: Sequence[tuple[int, int]] = ()
+    warnings: Sequence[str] = ()
 
 
 class Plan(NamedTuple):
@@ -129,6 +134,8 @@ class Plan(NamedTuple):
         timeouts: Seconds one attempt of each task may take, or None; as they were when the run began.
         context: The run's own values.
         max_workers: Ceiling of attempts running at once, or None for the executor's own.
+        memory_limits: Most bytes of private memory that one attempt may use, for those tasks that have a limit. Empty
+            unless the executor ``limits_memory``.
     """
 
     run_id: str
@@ -138,6 +145,7 @@ class Plan(NamedTuple):
     timeouts: Sequence[float | None]
     context: Mapping[str, object]
     max_workers: int | None
+    memory_limits: Mapping[int, int] = {}
 
 
 class Inputs(Protocol):
@@ -210,7 +218,10 @@ class Session(Protocol):
 
 
 class Executor(Protocol):
-    """A way to run attempts. May serve many runs, several at once."""
+    """A way to run attempts. May serve many runs, several at once.
+
+    One that has an attribute ``limits_memory`` which is True gets plans with memory limits.
+    """
 
     name: str
 

@@ -26,6 +26,12 @@ EXECUTORS = ("inline", "thread", "process")
 SHORTEST_INTERVAL_S = 0.001
 LONGEST_INTERVAL_S = 1e9  # about 31 years: adding it to a date stays within the calendar
 _INFINITE = float("inf")
+_SMALLEST_MEMORY, _LARGEST_MEMORY = 1 << 20, 1 << 62
+_LETTERS = "bBkKmMgGtTiI"
+_MEMORY_UNITS = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+}  # fmt: skip
 _LARGEST_COUNT = 1_000_000
 _MOST_LOOKED_AT = 10_000
 
@@ -86,6 +92,22 @@ def time_limit(task: str, option: str, value: object) -> float | None:
     if 0 < number < _INFINITE:
         return number
     return _refuse(task, option, value, "a finite number of seconds above 0, or None for no limit")
+
+
+def memory_limit(task: str, value: object) -> int | None:
+    """Bytes, as a number or as text like ``"512MiB"`` or ``"2 GB"``; None for no limit."""
+    if value is None:
+        return None
+    number = _number(value)
+    if isinstance(value, str):
+        digits = value.strip().rstrip(_LETTERS)
+        unit = value.strip()[len(digits) :].lower()
+        if digits.strip().replace(".", "", 1).isdecimal() and unit in _MEMORY_UNITS:
+            number = float(digits) * _MEMORY_UNITS[unit]
+    if _SMALLEST_MEMORY <= number < _LARGEST_MEMORY:
+        return int(number)
+    wanted = 'a number of bytes or text like "512MiB" or "2GB", at least 1 MiB, or None'
+    return _refuse(task, "memory_limit", value, wanted)
 
 
 def check_delays(task: Task) -> None:

@@ -36,6 +36,7 @@ _ATTEMPT_STATUS = {
     OutcomeStatus.TIMED_OUT: "TIMED_OUT",
     OutcomeStatus.CANCELLED: "CANCELLED",
     OutcomeStatus.LOST: "LOST",
+    OutcomeStatus.OUT_OF_MEMORY: "OUT_OF_MEMORY",
 }
 
 

@@ -67,6 +67,9 @@ class Task(signature.TaskLike):
         retry_on: Which errors are worth another attempt: a class, a tuple of classes, or ``(error) -> bool``.
         timeout: Seconds one attempt may take, from its real start; None means no limit.
         priority: Among ready tasks the higher one starts first.
+        memory_limit: Private memory that one attempt may take, its child processes included: bytes, or text like
+            ``"512MiB"`` or ``"2GB"``. It is looked at every 10 to 100 ms; what the worker held before does not count.
+            None means no limit. Only with ``executor="process"``.
         on_kill: Called without arguments in the worker process when an attempt is stopped, before ``TaskCancelled``
             is raised in the action.
 
@@ -89,6 +92,7 @@ class Task(signature.TaskLike):
         "_upstream",
         "action",
         "args",
+        "memory_limit",
         "name",
         "on_kill",
         "priority",
@@ -118,6 +122,7 @@ class Task(signature.TaskLike):
         retry_on: RetryOn = Exception,
         timeout: float | None = None,
         priority: int = _PRIORITY,
+        memory_limit: str | float | None = None,
         on_kill: Callable[[], object] | None = None,
         **unknown: Never,
     ) -> None:
@@ -133,10 +138,8 @@ class Task(signature.TaskLike):
         self._kwargs = None if kwargs is None else options.keyword_arguments(name, kwargs)
         self.retries = retries if retries is _NO_RETRIES else options.count(name, "retries", retries)
         self.trigger_rule = trigger_rule if trigger_rule is _ALL_SUCCESS else options.trigger_rule(name, trigger_rule)
-        self.retry_delay = retry_delay
-        self.retry_backoff = retry_backoff
-        self.retry_max_delay = retry_max_delay
-        self.retry_jitter = retry_jitter
+        self.retry_delay, self.retry_backoff = retry_delay, retry_backoff
+        self.retry_max_delay, self.retry_jitter = retry_max_delay, retry_jitter
         if not (
             retry_delay is _RETRY_DELAY_S
             and retry_backoff is _BACKOFF
@@ -147,6 +150,7 @@ class Task(signature.TaskLike):
         self.retry_on: RetryOn = retry_on if retry_on is Exception else options.retry_on(name, retry_on)
         self.timeout = None if timeout is None else options.time_limit(name, "timeout", timeout)
         self.priority = priority if priority is _PRIORITY else options.whole(name, "priority", priority)
+        self.memory_limit = None if memory_limit is None else options.memory_limit(name, memory_limit)
         self.on_kill = None if on_kill is None else options.callback(name, "on_kill", on_kill)
         self._upstream: Edges = _NO_ARGS
         self._downstream: Edges = _NO_ARGS
@@ -230,8 +234,8 @@ class Task(signature.TaskLike):
     def run(self, context: Mapping[str, object] | None = None) -> Any:
         """Run this task alone, here and now, with its retries and their delays. For tests and for trying things out.
 
-        Edges and trigger rule play no part. An attempt over its ``timeout`` is not interrupted; it fails with
-        ``TaskTimeoutError`` when it returns.
+        Edges, trigger rule and ``memory_limit`` play no part. An attempt over its ``timeout`` is not interrupted; it
+        fails with ``TaskTimeoutError`` when it returns.
 
         Args:
             context: What the action finds in its ``context``, if it takes one: values by name.
@@ -272,6 +276,7 @@ _DEFAULTS: tuple[tuple[str, Any], ...] = (
     ("retry_on", Exception),
     ("timeout", None),
     ("priority", _PRIORITY),
+    ("memory_limit", None),
     ("on_kill", None),
 )
 #: What ``Task`` takes by name, besides its name, action and arguments.

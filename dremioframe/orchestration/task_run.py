@@ -41,8 +41,8 @@ class AttemptRecord(_Facts):
 
     Attributes:
         number: 1 is the first.
-        status: ``"SUCCESS"``, ``"FAILED"``, ``"SKIPPED"``, ``"RETRY"`` (asked for), ``"TIMED_OUT"``, ``"CANCELLED"`` or
-            ``"LOST"``.
+        status: ``"SUCCESS"``, ``"FAILED"``, ``"SKIPPED"``, ``"RETRY"`` (asked for), ``"TIMED_OUT"``, ``"CANCELLED"``,
+            ``"LOST"`` or ``"OUT_OF_MEMORY"`` (over its ``memory_limit``).
         worker_pid: Process that ran it, or None if not known.
         started_s: When it began to run, in seconds after the run's own start, or None if not known.
         wall_s: Duration in seconds, or None if not known.

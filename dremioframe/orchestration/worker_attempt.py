@@ -64,6 +64,8 @@ class AttemptRunner:
 
     def _attempt(self, call_id: int, body: bytes) -> tuple[int, Sequence[Any]]:
         code, run, _, attempt, args_length, name_length, flags = calls.read_head(body)
+        if flags & calls.LIMITED:
+            self._ports.note_memory()
         if run != self._run:
             self._enter_run(run, call_id)
         is_external = flags & calls.EXTERNAL

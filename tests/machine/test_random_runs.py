@@ -20,6 +20,7 @@ from dremioframe.orchestration.machine.protocol import (
     AttemptCancelled,
     AttemptFailed,
     AttemptOverdue,
+    AttemptOverMemory,
     AttemptSkipped,
     CancelRequested,
     RetryDue,
@@ -195,7 +196,8 @@ class RandomEngine:
 
     def overdue(self) -> None:
         if self.running:
-            self.tell(AttemptOverdue(*self.rng.choice(self.running)))
+            over = self.rng.choice([AttemptOverdue, AttemptOverMemory])
+            self.tell(over(*self.rng.choice(self.running)))
 
     def stale(self) -> None:
         if not self.over:

@@ -14,6 +14,7 @@ from dremioframe.orchestration.machine.protocol import (
     AttemptCancelled,
     AttemptFailed,
     AttemptOverdue,
+    AttemptOverMemory,
     AttemptSkipped,
     CancelRequested,
     FinishRun,
@@ -196,6 +197,15 @@ def test_a_time_out_stops_the_attempt_and_its_end_counts_as_failure() -> None:
     assert bench.tell(AttemptOverdue(A, 1)) == []
     assert bench.machine.stale == 1
     assert bench.tell(AttemptFailed(A, 1, retryable=True)) == [ScheduleRetry(A, 1, 1.0)]
+
+
+def test_an_attempt_over_its_memory_limit_is_stopped_for_that_and_for_nothing_else() -> None:
+    bench = alone(retries=1, delay_s=1.0)
+    assert bench.tell(AttemptOverMemory(A, 1)) == [StopAttempt(A, 1, StopReason.MEMORY)]
+    assert bench.tell(AttemptOverMemory(A, 1), AttemptOverdue(A, 1)) == []
+    assert bench.machine.stale == 2
+    assert bench.tell(AttemptFailed(A, 1, retryable=True)) == [ScheduleRetry(A, 1, 1.0)]
+    assert bench.machine.story(A)[0].endswith("attempt 1 used more memory than its limit")
 
 
 def test_a_result_that_was_read_before_the_kill_wins() -> None:

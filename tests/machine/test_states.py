@@ -46,7 +46,7 @@ def test_terminal_phases_are_those_without_a_way_out() -> None:
 def test_the_diagram_draws_the_table_and_nothing_else() -> None:
     lines = render_state_diagram().splitlines()
     assert lines[:2] == ["stateDiagram-v2", "    [*] --> PENDING"]
-    assert "    RUNNING --> STOPPING_TIMEOUT: overdue" in lines
+    assert "    RUNNING --> STOPPING_LIMIT: over a limit" in lines
     assert "    CANCELLED --> [*]" in lines
     assert len(lines) == 2 + len(ALLOWED_TRANSITIONS) + 4
     assert all(line.count(":") <= 1 and ";" not in line for line in lines)  # both would end a label

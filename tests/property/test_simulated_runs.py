@@ -25,6 +25,7 @@ from dremioframe.orchestration.records import PipelineRun
 from dremioframe.orchestration.run_data import RunData
 from dremioframe.orchestration.testing import (
     SimulatedExecutor,
+    exceed_memory,
     fail,
     hang,
     lose_worker,
@@ -67,9 +68,10 @@ class Case:
             lambda: skip(after_s=0.5),
             lambda: retry(pick.choice([None, 0.0, 1.5])),
             lambda: never_start(pick.choice([0.0, 0.5])),
+            lambda: exceed_memory(pick.choice([0.0, 1.0])),
             (lambda: succeed(name, 5.0)) if timeout is None else hang,
         ]
-        weights = [5, 2, 1, 1, 1, 1, 1]
+        weights = [5, 2, 1, 1, 1, 1, 1, 1]
         self.script[name] = [pick.choices(faults, weights)[0]() for _ in range(6)] + [succeed(name)]
         return Task(
             name,
@@ -84,7 +86,8 @@ class Case:
     def run(self, check=True):
         dag = compile_tasks(self.tasks)
         data = RunData("id", "p", dag, datetime.now(UTC))
-        plan = Plan("id", "p", dag, self.tasks, [task.timeout for task in self.tasks], {}, None)
+        limits = dict.fromkeys(range(dag.n), 1 << 20)
+        plan = Plan("id", "p", dag, self.tasks, [task.timeout for task in self.tasks], {}, None, limits)
         executor = SimulatedExecutor(self.workers, self.script, seed=self.seed)
         Coordinator(
             plan,

@@ -23,6 +23,7 @@ from ..machine.protocol import (
     AttemptCancelled,
     AttemptFailed,
     AttemptOverdue,
+    AttemptOverMemory,
     AttemptSkipped,
     CancelRequested,
     FinishRun,
@@ -177,6 +178,10 @@ class Coordinator:
             self._perform(self._machine.untake(task, attempt))
         if turn.overdue:
             self._handle([AttemptOverdue(task, attempt) for task, attempt in turn.overdue])
+        if turn.over_memory:
+            self._handle([AttemptOverMemory(task, attempt) for task, attempt in turn.over_memory])
+        for text in turn.warnings:
+            self._log.warning(None, text)
         if self._timers:
             self._take_in_timers()
 
@@ -224,7 +229,7 @@ class Coordinator:
             case OutcomeStatus.CANCELLED if self._cancel_sent or self._interrupts.count:
                 self._take_in_stops()  # Ctrl-C ended an inline task before anybody else heard of it
                 return AttemptCancelled(task, attempt)
-            case OutcomeStatus.TIMED_OUT | OutcomeStatus.LOST:
+            case OutcomeStatus.TIMED_OUT | OutcomeStatus.LOST | OutcomeStatus.OUT_OF_MEMORY:
                 retryable = self._own_error_is_retryable(task, attempt, failure)
             case _:
                 retryable = outcome.retryable
@@ -232,7 +237,7 @@ class Coordinator:
         return AttemptFailed(task, attempt, retryable, outcome.retry_delay_s, self._random.random(), outcome.abandoned)
 
     def _own_error_is_retryable(self, task: int, attempt: int, failure: Failure) -> bool:
-        """Time-outs and lost workers have no worker left to ask ``retry_on``; it is asked here."""
+        """Attempts that were stopped or lost have no worker left to ask ``retry_on``; it is asked here."""
         error = failure.to_error(task=self._dag.names[task], attempt=attempt)
         retryable, self._data.notes[task] = wants_retry(self._plan.tasks[task].retry_on, error)
         return retryable

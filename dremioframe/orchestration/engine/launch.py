@@ -88,6 +88,28 @@ def _timeouts(tasks: Sequence[Task]) -> tuple[float | None, ...]:
     )
 
 
+def _memory_limits(tasks: Sequence[Task], executor: str | Executor) -> dict[int, int]:
+    """The memory limits in bytes, of those tasks that have one.
+
+    Raises:
+        DefinitionError: One makes no sense, or the executor cannot enforce it.
+    """
+    limits: dict[int, int] = {}
+    for index, task in enumerate(tasks):
+        if task.memory_limit is not None:
+            limit = options.memory_limit(task.name, task.memory_limit)
+            if limit is not None:
+                limits[index] = limit
+    if limits and executor != "process" and not getattr(executor, "limits_memory", False):
+        names = ", ".join(repr(tasks[index].name) for index in limits)
+        given = executor if isinstance(executor, str) else getattr(executor, "name", executor)
+        raise DefinitionError(
+            f"memory_limit needs worker processes, and executor={given!r} has none; say executor='process', or take it "
+            f"from: {names:.2000}"
+        )
+    return limits
+
+
 class LiveRun:
     """The latest run as its tasks see it: while it goes on the machine knows, afterwards the states are left.
 
@@ -145,6 +167,7 @@ class Launch:
             )
         dag = compile_tasks(tasks, run_options.context)
         timeouts = _timeouts(tasks)
+        memory_limits = _memory_limits(tasks, run_options.executor)
         self._tasks = tasks
         self._owned = isinstance(run_options.executor, str)
         self._executor = (
@@ -153,7 +176,7 @@ class Launch:
             else run_options.executor
         )
         try:
-            self._prepare(pipeline_name, dag, timeouts, run_options, install_signal_handlers)
+            self._prepare(pipeline_name, dag, timeouts, memory_limits, run_options, install_signal_handlers)
         except BaseException:  # Ctrl-C, as a rule
             if self._owned:
                 self._executor.close()
@@ -164,6 +187,7 @@ class Launch:
         pipeline_name: str,
         dag: Dag,
         timeouts: tuple[float | None, ...],
+        memory_limits: dict[int, int],
         run_options: RunOptions,
         install_signal_handlers: bool,
     ) -> None:
@@ -177,7 +201,16 @@ class Launch:
         now = datetime.now(UTC)
         run_id = f"{now:%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
         data = RunData(run_id, pipeline_name, dag, now)
-        plan = Plan(run_id, pipeline_name, dag, self._tasks, timeouts, run_options.context, run_options.max_workers)
+        plan = Plan(
+            run_id,
+            pipeline_name,
+            dag,
+            self._tasks,
+            timeouts,
+            run_options.context,
+            run_options.max_workers,
+            memory_limits,
+        )
         self._interrupts: Interrupts = Interrupts(install=install_signal_handlers)
         self.coordinator: Coordinator = Coordinator(
             plan,

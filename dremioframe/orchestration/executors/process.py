@@ -55,6 +55,7 @@ class ProcessExecutor:
     """
 
     name = "process"
+    limits_memory = True
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class ProcessExecutor:
         if sys.platform != "linux":
             raise DefinitionError(f"executor='process' is not there yet on {sys.platform}; use 'thread' or 'inline'")
         from ..payload import store
-        from ..pool import cpu
+        from ..pool import cpu, memory
         from ..pool.process_pool import PoolOptions, ProcessPool
 
         usable = cpu.usable_cpus()
@@ -81,7 +82,7 @@ class ProcessExecutor:
         self._env = {**cpu.thread_limit_env(threads), **_checked_env(env)}
         directory = options.directory("spill_dir", spill_dir)
         self._store: Store = store.Store(
-            cpu.usable_memory_bytes, options.share("memory_budget", memory_budget), directory
+            memory.usable_memory_bytes, options.share("memory_budget", memory_budget), directory
         )
         self._pool: ProcessPool = ProcessPool(
             PoolOptions(

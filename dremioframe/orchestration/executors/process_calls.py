@@ -78,7 +78,7 @@ class CallData:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def pack(self, task: int, attempt: int) -> bytes:
+    def pack(self, task: int, attempt: int, flags: int = 0) -> bytes:
         """One call's body.
 
         Raises:
@@ -94,9 +94,9 @@ class CallData:
         name = definition.name.encode("utf-8", "surrogatepass")
         size = len(name) + len(args) + len(inputs)
         if size <= calls.INLINE_LIMIT:
-            return calls.pack_call(code, self._run, task, attempt, args, name, inputs)
+            return calls.pack_call(code, self._run, task, attempt, args, name, inputs, flags)
         self.external[task, attempt] = self._segment((args, name, inputs), size, "args_pickle", "args")
-        return calls.pack_external_call(code, self._run, task, attempt, len(args), len(name))
+        return calls.pack_external_call(code, self._run, task, attempt, len(args), len(name), flags)
 
     def _code_digest(self, definition: Task, takes_context: bool) -> bytes:
         # By identity, here and below: these objects may have an __eq__ of their own. The latest one first, because

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from itertools import count
 
+from .. import calls
 from ..attempt import LocalOutcome
 from ..calls import Request
-from ..errors import RunCancelledError, TaskTimeoutError, WorkerLostError
+from ..errors import MemoryLimitExceededError, RunCancelledError, TaskTimeoutError, WorkerLostError
 from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
-from ..pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
+from ..pool.events import CallEnded, CallLost, CallOverdue, CallOverMemory, CallReturned, CallStopped, MemoryShort
 from .process_calls import CallData, Unsendable
 from .process_outcome import ProcessOutcome
 
@@ -52,6 +53,7 @@ class ProcessSession:
         self._tag = (next(_run_numbers) % _RUN_NUMBERS) << (_TASK_BITS + _ATTEMPT_BITS)
         self._ended: list[tuple[int, int, Outcome]] = []
         self._stops: dict[tuple[int, int], int] = {}
+        self._excesses: dict[tuple[int, int], CallOverMemory] = {}
         self._lease = pool.lease(self._answer, max_workers=plan.max_workers, ended_type=ProcessOutcome)
 
     def now(self) -> float:
@@ -62,13 +64,18 @@ class ProcessSession:
 
     def submit(self, attempts: Sequence[tuple[int, int]]) -> None:
         timeouts, pack, send, tag = self._plan.timeouts, self._data.pack, self._lease.submit, self._tag
+        limits = self._plan.memory_limits
         for task, attempt in attempts:
+            is_limited = limits and task in limits
             try:
-                body = pack(task, attempt)
+                body = pack(task, attempt, calls.LIMITED) if is_limited else pack(task, attempt)
             except Unsendable as error:
                 self._ended.append((task, attempt, LocalOutcome(OutcomeStatus.FAILED, failure=error.failure)))
                 continue
-            send(tag | (attempt << _TASK_BITS) | task, body, timeouts[task])
+            if is_limited:
+                self._lease.submit_limited(self._call_id(task, attempt), body, timeouts[task], limits[task])
+            else:
+                send(tag | (attempt << _TASK_BITS) | task, body, timeouts[task])
 
     def _call_id(self, task: int, attempt: int) -> int:
         return self._tag | (attempt << _TASK_BITS) | task
@@ -80,7 +87,7 @@ class ProcessSession:
 
     def stop(self, task: int, attempt: int, reason: int) -> None:
         self._stops[task, attempt] = reason
-        self._lease.stop(self._call_id(task, attempt), dump=reason == StopReason.TIMEOUT)
+        self._lease.stop(self._call_id(task, attempt), dump=reason != StopReason.CANCEL)
 
     def kill(self) -> None:
         self._lease.kill_all()
@@ -89,6 +96,8 @@ class ProcessSession:
         ended, self._ended = self._ended, []
         returned: list[tuple[int, int]] = []
         overdue: list[tuple[int, int]] = []
+        over_memory: list[tuple[int, int]] = []
+        warnings: list[str] = []
         data, pins, external, end = self._data, self._data.pins, self._data.external, ended.append
         for event in self._lease.wait(0.0 if ended else timeout_s):
             call_id = event.call_id
@@ -107,6 +116,13 @@ class ProcessSession:
                 case CallOverdue():
                     overdue.append((task, attempt))
                     continue
+                case CallOverMemory():
+                    self._excesses[task, attempt] = event
+                    over_memory.append((task, attempt))
+                    continue
+                case MemoryShort():
+                    warnings.append(event.text)
+                    continue
                 case CallLost():
                     ended.append((task, attempt, self._lost(task, attempt, event)))
                 case CallStopped():
@@ -114,7 +130,8 @@ class ProcessSession:
                 case _:
                     assert_never(event)
             data.forget(task, attempt)
-        return Turn(ended, returned, overdue)
+        returned.reverse()  # each is put before those that are ready, so the first one last
+        return Turn(ended, returned, overdue, over_memory, warnings)
 
     def _lost(self, task: int, attempt: int, event: CallLost) -> Outcome:
         name = self._plan.tasks[task].name
@@ -137,7 +154,10 @@ class ProcessSession:
         definition = self._plan.tasks[task]
         where = f"task {definition.name!r}, attempt {attempt}"
         error: OrchestrationError
-        if self._stops.get((task, attempt)) == StopReason.TIMEOUT:
+        reason = self._stops.get((task, attempt))
+        if reason == StopReason.MEMORY:
+            return self._out_of_memory(task, attempt, event)
+        if reason == StopReason.TIMEOUT:
             limit_s = self._plan.timeouts[task] or 0.0
             text = f"{where}: ran longer than its timeout of {limit_s:g} s and was ended (worker pid {event.pid})"
             error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
@@ -148,6 +168,27 @@ class ProcessSession:
         return LocalOutcome(
             OutcomeStatus.CANCELLED, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
         )
+
+    def _out_of_memory(self, task: int, attempt: int, event: CallStopped) -> Outcome:
+        name, excess = self._plan.tasks[task].name, self._excesses[task, attempt]
+        text = (
+            f"task {name!r}, attempt {attempt}: used {_size(excess.used_bytes)} of private memory and was ended, its "
+            f"memory_limit is {_size(excess.limit_bytes)} (worker pid {event.pid})"
+        )
+        if len(excess.processes) > 1:
+            shares = (f"{command} (pid {pid}) {_size(size)}" for pid, command, size in excess.processes)
+            text += f"; its processes: {', '.join(shares)}"
+        error = MemoryLimitExceededError(
+            text,
+            task=name,
+            attempt=attempt,
+            limit_bytes=excess.limit_bytes,
+            used_bytes=excess.used_bytes,
+            processes=excess.processes,
+            stack=event.stack,
+        )
+        stats = AttemptStats(event.pid, wall_s=event.wall_s, peak_memory_bytes=excess.peak_bytes)
+        return LocalOutcome(OutcomeStatus.OUT_OF_MEMORY, failure=Failure.own(error), stats=stats)
 
     def wake(self) -> None:
         self._lease.wake()
@@ -165,6 +206,10 @@ class ProcessSession:
         self._store.tidy()
         warning = self._store.overdraft()
         return [*self._data.warnings, (None, warning)] if warning else self._data.warnings
+
+
+def _size(size: int) -> str:
+    return f"{size / (1 << 20):,.1f} MiB"
 
 
 def _attempt_of(call_id: int) -> tuple[int, int]:

@@ -130,7 +130,8 @@ class Watch:
             if abs(machine.attempts[task] - self._attempts[task]) > 1:
                 yield _said(machine, task, f"attempt number jumped from {self._attempts[task]}")
             if machine.attempts[task] < self._attempts[task]:  # untaken: the number will be used, and stopped, again
-                self._stopped -= {(task, self._attempts[task], StopReason.TIMEOUT)}
+                attempt = self._attempts[task]
+                self._stopped -= {(task, attempt, StopReason.TIMEOUT), (task, attempt, StopReason.MEMORY)}
 
     def _of_command(self, command: Command) -> Iterator[str]:
         phases = self._machine.phases

@@ -24,6 +24,7 @@ class StopReason:
 
     TIMEOUT = 0
     CANCEL = 1
+    MEMORY = 2
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -68,6 +69,13 @@ class AttemptOverdue(NamedTuple):
     attempt: int
 
 
+class AttemptOverMemory(NamedTuple):
+    """An attempt uses more memory than its limit."""
+
+    task: int
+    attempt: int
+
+
 class RetryDue(NamedTuple):
     """The delay after an attempt is over.
 
@@ -85,7 +93,9 @@ class CancelRequested(NamedTuple):
     """The run is to be stopped."""
 
 
-Event = AttemptFailed | AttemptSkipped | AttemptCancelled | AttemptOverdue | RetryDue | CancelRequested
+Event = (
+    AttemptFailed | AttemptSkipped | AttemptCancelled | AttemptOverdue | AttemptOverMemory | RetryDue | CancelRequested
+)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from .protocol import (
     AttemptCancelled,
     AttemptFailed,
     AttemptOverdue,
+    AttemptOverMemory,
     AttemptSkipped,
     CancelRequested,
     FinishRun,
@@ -247,8 +248,10 @@ class RunMachine:
                     self._on_attempt_skipped(event)
                 case AttemptCancelled():
                     self._on_attempt_cancelled(event)
-                case AttemptOverdue():
-                    self._on_attempt_overdue(event)
+                case AttemptOverdue(task, attempt):
+                    self._stop(task, attempt, StopReason.TIMEOUT, "ran longer than its time-out")
+                case AttemptOverMemory(task, attempt):
+                    self._stop(task, attempt, StopReason.MEMORY, "used more memory than its limit")
                 case RetryDue():
                     self._on_retry_due(event)
                 case CancelRequested():
@@ -300,14 +303,14 @@ class RunMachine:
             raise self._error(event.task, f"attempt {event.attempt} was reported as cancelled, but the run was not")
         self._end(event.task, Phase.CANCELLED, f"attempt {event.attempt} was stopped with the run")
 
-    def _on_attempt_overdue(self, event: AttemptOverdue) -> None:
-        if not self._is_under_way(event.task, event.attempt):
-            return
-        if self.phases[event.task] is not Phase.RUNNING:
-            self.stale += 1  # it is being stopped already
-            return
-        self._move(event.task, Phase.STOPPING_TIMEOUT, f"attempt {event.attempt} ran longer than its time-out")
-        self._commands.append(StopAttempt(event.task, event.attempt, StopReason.TIMEOUT))
+    def _stop(self, task: int, attempt: int, reason: int, why: str) -> None:
+        """An attempt is over one of its limits."""
+        if self._is_under_way(task, attempt):
+            if self.phases[task] is Phase.RUNNING:
+                self._move(task, Phase.STOPPING_LIMIT, f"attempt {attempt} {why}")
+                self._commands.append(StopAttempt(task, attempt, reason))
+            else:
+                self.stale += 1  # it is being stopped already
 
     def _on_retry_due(self, event: RetryDue) -> None:
         task, attempt = event.task, event.attempt

@@ -78,7 +78,7 @@ class Phase(IntEnum):
     PENDING = 0  # no verdict yet
     READY = 1  # in the ready queue
     RUNNING = 2  # taken; an attempt is under way
-    STOPPING_TIMEOUT = 3  # under way, told to stop because its time is over
+    STOPPING_LIMIT = 3  # under way, told to stop because it is over a limit: of time or of memory
     STOPPING_CANCEL = 4  # under way, told to stop because the run is
     RETRY_WAIT = 5  # the delay before the next attempt
     SUCCESS = 6
@@ -98,7 +98,7 @@ class Phase(IntEnum):
 
 
 #: The phases in which an attempt may be executing.
-UNDER_WAY: Final = (Phase.RUNNING, Phase.STOPPING_TIMEOUT, Phase.STOPPING_CANCEL)
+UNDER_WAY: Final = (Phase.RUNNING, Phase.STOPPING_LIMIT, Phase.STOPPING_CANCEL)
 
 _TASK_STATES: Final = (
     TaskState.PENDING,
@@ -125,14 +125,14 @@ ALLOWED_TRANSITIONS: Final[dict[tuple[Phase, Phase], str]] = {
     (Phase.RUNNING, Phase.SKIPPED): "raised SkipTask",
     (Phase.RUNNING, Phase.RETRY_WAIT): "failed, retries left",
     (Phase.RUNNING, Phase.FAILED): "failed, no retry",
-    (Phase.RUNNING, Phase.STOPPING_TIMEOUT): "overdue",
+    (Phase.RUNNING, Phase.STOPPING_LIMIT): "over a limit",
     (Phase.RUNNING, Phase.STOPPING_CANCEL): "cancel",
-    (Phase.STOPPING_TIMEOUT, Phase.READY): "untake (never started)",
-    (Phase.STOPPING_TIMEOUT, Phase.SUCCESS): "returned before the kill",
-    (Phase.STOPPING_TIMEOUT, Phase.SKIPPED): "raised SkipTask before the kill",
-    (Phase.STOPPING_TIMEOUT, Phase.RETRY_WAIT): "timed out, retries left",
-    (Phase.STOPPING_TIMEOUT, Phase.FAILED): "timed out, no retry",
-    (Phase.STOPPING_TIMEOUT, Phase.CANCELLED): "never started, or cut short by cancel",
+    (Phase.STOPPING_LIMIT, Phase.READY): "untake (never started)",
+    (Phase.STOPPING_LIMIT, Phase.SUCCESS): "returned before the kill",
+    (Phase.STOPPING_LIMIT, Phase.SKIPPED): "raised SkipTask before the kill",
+    (Phase.STOPPING_LIMIT, Phase.RETRY_WAIT): "stopped, retries left",
+    (Phase.STOPPING_LIMIT, Phase.FAILED): "stopped, no retry",
+    (Phase.STOPPING_LIMIT, Phase.CANCELLED): "never started, or cut short by cancel",
     (Phase.STOPPING_CANCEL, Phase.SUCCESS): "returned before the kill",
     (Phase.STOPPING_CANCEL, Phase.SKIPPED): "raised SkipTask before the kill",
     (Phase.STOPPING_CANCEL, Phase.CANCELLED): "stopped",

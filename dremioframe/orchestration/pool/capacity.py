@@ -24,6 +24,7 @@ from . import channel, frames, termination
 from .frames import Kind
 from .nursery import Nursery
 from .shares import Share
+from .shortage import Gauge
 from .starts import Starts
 
 TYPE_CHECKING = False
@@ -38,6 +39,7 @@ class Capacity:
     """Workers, their zygote, and the leases that share them. Every method takes the lock for itself.
 
     Attributes:
+        gauge: How the machine stands for memory.
         hungry: Leases that could use a worker and cannot have one, longest waiting first. Read without the lock as a
             hint.
     """
@@ -52,6 +54,7 @@ class Capacity:
         self._idle: list[WorkerHandle] = []
         self._owners: dict[int, tuple[WorkerHandle, Share | None]] = {}
         self._unsettled: dict[int, tuple[WorkerHandle, Share | None]] = {}
+        self.gauge = Gauge(options.machine_memory)
         self._starts = Starts()
         self._nursery = Nursery(options)
 

@@ -8,6 +8,11 @@ Calls that wait at a worker which turns out to be running something long are tak
 is stranded behind it; the caller submits them again in the order it thinks best by then. So are calls that wait for a
 worker to boot while another has become idle.
 
+A call with a memory limit goes to a worker that has nothing to do, and until it has ended that worker gets no other. If
+there is none it is told as returned, and there is no room for second calls before it has had its turn.
+
+While the machine is short of memory, one call runs at a time.
+
 What lives here: choosing workers. What may not: what comes back from them.
 """
 
@@ -15,8 +20,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from .events import CallReturned
+from .events import CallReturned, MemoryShort
 from .floor import NEVER
+from .shortage import Shortage
 from .window import STALL_S
 
 TYPE_CHECKING = False
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from .deadlines import Deadlines
     from .floor import Floor
     from .lifecycle import Lifecycle
+    from .memory_limits import MemoryLimits
     from .shares import Share
     from .silence import Silence
     from .window import Window
@@ -51,8 +58,11 @@ class Dispatch:
         "_floor",
         "_lifecycle",
         "_max_calls",
+        "_memory_limits",
         "_misplaced",
+        "_refused",
         "_share",
+        "_shortage",
         "_silence",
         "_slots",
         "_spare",
@@ -67,6 +77,7 @@ class Dispatch:
         floor: Floor,
         window: Window,
         deadlines: Deadlines,
+        memory_limits: MemoryLimits,
         silence: Silence,
         lifecycle: Lifecycle,
         capacity: Capacity,
@@ -78,21 +89,26 @@ class Dispatch:
         self._floor = floor
         self._window = window
         self._deadlines = deadlines
+        self._memory_limits = memory_limits
         self._silence = silence
         self._lifecycle = lifecycle
         self._capacity = capacity
         self._share = share
+        self._shortage = Shortage(capacity.gauge)
         self._max_calls = capacity.options.max_calls_per_worker
         self._slots: list[WorkerHandle | None] = []  # where the next calls go, last first; None for a new worker
         self._spare: dict[WorkerHandle, int] = {}  # and after them: how many more each may hold
         self._crowded = False  # some call may be waiting behind another
         self._misplaced = False  # ... or for a worker to boot, or to react
+        self._refused: set[int] = set()  # calls that need an idle worker, found none, and will come again
 
     def room(self) -> int:
         """How many calls may be submitted now; 0 makes the lease a hungry one."""
         self._plan()
+        if self._refused:
+            self._spare.clear()
         room = 0 if self.backlog else len(self._slots) + sum(self._spare.values())
-        self.starved = room == 0
+        self.starved = room == 0 and not self._shortage.holding
         if self.starved:
             self._capacity.want(self._share)
         return room
@@ -103,9 +119,25 @@ class Dispatch:
             worker = self._slots.pop() or self._hire()
             if worker is None or not self._send(worker, call_id, body, timeout_s):
                 self.backlog.append((call_id, body, timeout_s))
+        elif self._refused:  # it must not overtake them
+            self._floor.events.append(CallReturned(call_id))
         else:
             self.backlog.append((call_id, body, timeout_s))
             self.flush()
+
+    def submit_limited(self, call_id: int, body: bytes, timeout_s: float | None, memory_limit: int) -> None:
+        """Send a call to an idle or a new worker, or tell that it has not been sent."""
+        worker = self._pop_idle()
+        if worker is not None:
+            self._memory_limits.arm(worker, call_id, memory_limit)
+            if self._send(worker, call_id, body, timeout_s):
+                worker.full = True
+                self._spare.pop(worker, None)
+                self._refused.discard(call_id)
+                return
+        self._refused.add(call_id)
+        self.forget_plan()
+        self._floor.events.append(CallReturned(call_id))
 
     def flush(self) -> None:
         """Send what could not be sent when it was submitted."""
@@ -149,10 +181,12 @@ class Dispatch:
             retry_at = self._capacity.retry_at()
             if retry_at > now:
                 due = min(due, retry_at)
-        return due
+        return min(due, self._shortage.due) if self._shortage.holding else due
 
     def may_retry(self, now: float) -> bool:
-        """Whether the delay after a failed start is over that somebody waits for; true once."""
+        """Whether there may be room for those who were told that there is none; true once."""
+        if self._shortage.is_over(now):
+            return True
         if not self.starved or not 0 < self._capacity.retry_at() <= now:
             return False
         self.starved = False
@@ -186,6 +220,9 @@ class Dispatch:
         """Lay out who gets the next calls: idle workers, new ones, then a second call for each, a third, ..."""
         if self._silence.due == NEVER:
             self._silence.arm()
+        is_short = self._shortage.is_on()
+        if is_short:
+            self._hold_back()
         window = self._window.size
         first: list[WorkerHandle | None] = []
         booting: list[WorkerHandle | None] = []
@@ -208,6 +245,29 @@ class Dispatch:
         slots += doubtful
         slots.reverse()
         self._slots = slots
+        if is_short:
+            self._spare.clear()
+            self._slots = [] if self._shortage.holding else slots[-1:]
+
+    def _hold_back(self) -> None:
+        """Memory is short: what waits behind a running call is not to start, nor anything else as long as one runs."""
+        if story := self._shortage.story():
+            self._floor.events.append(MemoryShort(story))
+        workers = self._floor.workers.values()
+        for worker in workers:
+            if len(worker.calls) > 1:
+                self._floor.take_back(worker)
+        self._shortage.holding = any(worker.calls for worker in workers)
+
+    def _pop_idle(self) -> WorkerHandle | None:
+        """The next worker of the plan if it has nothing to do, or a new one."""
+        if not self._slots:
+            return None
+        worker = self._slots[-1]
+        if worker is not None and worker.calls:
+            return None
+        self._slots.pop()
+        return self._hire() if worker is None else worker
 
     def _lay_out_spare(self) -> bool:
         """Go on to the second calls; False if nobody may hold one. Not at once: in a chain it never comes to that."""

@@ -147,4 +147,33 @@ class CallOverdue(NamedTuple):
     call_id: int
 
 
-Event = CallEnded | CallReturned | CallLost | CallStopped | CallOverdue
+class CallOverMemory(NamedTuple):
+    """The call and what it has started use more private memory than its limit. Said once; nothing is done about it.
+
+    Attributes:
+        call_id: The call.
+        limit_bytes: Its limit.
+        used_bytes: What it uses, without what its worker held before.
+        processes: (pid, short name, bytes) of each of its processes, the worker first.
+        peak_bytes: The high-water mark of its worker's resident memory, of all kinds, so far.
+    """
+
+    call_id: int
+    limit_bytes: int
+    used_bytes: int
+    processes: tuple[tuple[int, str, int], ...]
+    peak_bytes: int
+
+
+class MemoryShort(NamedTuple):
+    """The machine is short of memory, so calls wait. Said once in a lease, about no call in particular.
+
+    Attributes:
+        text: How short, in words.
+    """
+
+    text: str
+    call_id: int = 0
+
+
+Event = CallEnded | CallReturned | CallLost | CallStopped | CallOverdue | CallOverMemory | MemoryShort

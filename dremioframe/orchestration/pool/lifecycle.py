@@ -16,8 +16,9 @@ import time
 from functools import partial
 from signal import SIGKILL
 
+from .. import failpoints
 from ..errors import ExecutorClosedError
-from . import boot, cpu, termination
+from . import boot, memory, termination
 from .events import CallLost, CallReturned, CallStopped
 from .floor import NEVER
 
@@ -52,8 +53,8 @@ class Lifecycle:
         dying: How many ends are waiting to be reported.
     """
 
-    __slots__ = ("_booting", "_capacity", "_casualties", "_desk", "_floor", "_intake", "_share", "_stops", "_unforked",
-                 "due")  # fmt: skip
+    __slots__ = ("_booting", "_capacity", "_casualties", "_desk", "_floor", "_intake", "_oom", "_share", "_stops",
+                 "_unforked", "due")  # fmt: skip
 
     def __init__(
         self, floor: Floor, desk: Desk, intake: Intake, stops: Stops, capacity: Capacity, share: Share
@@ -67,6 +68,7 @@ class Lifecycle:
         self._casualties: dict[WorkerHandle, tuple[Casualties, float]] = {}  # ended, not reported: (calls, limit)
         self._unforked: dict[WorkerHandle, float] = {}  # their process has not been heard of: limit
         self._booting: dict[WorkerHandle, float] = {}  # it has, and was not ready: limit
+        self._oom = _OomEvidence()
         self.due = NEVER
 
     @property
@@ -186,7 +188,7 @@ class Lifecycle:
             self._tell(worker, call_id, wall_s)
         if not casualties and not worker.booted and not worker.orphaned and not worker.order:
             from_outside = worker.exit == (None, SIGKILL) and not worker.boot_error
-            self._capacity.start_failed(_boot_story(worker), from_outside=from_outside)
+            self._capacity.start_failed(_boot_story(worker, self._oom), from_outside=from_outside)
         self._capacity.settled(worker)
         worker.close()
 
@@ -197,7 +199,7 @@ class Lifecycle:
             self._floor.events.append(CallStopped(call_id, worker.pid, stack, order.killed, wall_s))
             return
         code, signum = worker.exit or (None, None)
-        self._floor.events.append(CallLost(call_id, worker.pid, code, signum, _story(worker), stack, wall_s))
+        self._floor.events.append(CallLost(call_id, worker.pid, code, signum, _story(worker, self._oom), stack, wall_s))
 
 
 def _casualties(worker: WorkerHandle) -> Casualties:
@@ -211,23 +213,53 @@ def _casualties(worker: WorkerHandle) -> Casualties:
     return {call_id: worker.running_s(call_id) for call_id in started}
 
 
-def _story(worker: WorkerHandle) -> str:
+class _OomEvidence:
+    """What the kernel counts of its out-of-memory kills, since this lease began. Each explains one dead worker."""
+
+    __slots__ = ("_before", "_explained")
+
+    def __init__(self) -> None:
+        self._before = _oom_kills()
+        self._explained = 0
+
+    def take(self) -> str:
+        """What speaks for it that a worker which has ended by SIGKILL is a victim; empty if nothing does."""
+        now = _oom_kills()
+        if now is None or self._before is None or (failpoints.armed and failpoints.hit("memory.oom_evidence")):
+            return ""
+        kills = now.kills - self._before.kills
+        if kills <= self._explained:
+            return ""
+        self._explained += 1
+        times = "once" if kills == 1 else f"{kills} times"
+        return f"the kernel's out-of-memory killer, which has struck {times} {now.where} since the run began"
+
+
+def _oom_kills() -> memory.OomKills | None:
+    try:
+        return memory.oom_kills()
+    except OSError:  # no descriptor to read it by
+        return None
+
+
+def _story(worker: WorkerHandle, oom: _OomEvidence) -> str:
     if worker.fault:
         return f"was ended because {worker.fault}"
     if worker.exit is None:
         return "was killed because its fork server had ended"
-    text = termination.describe_exit(*worker.exit, worker.farewell)
-    return text + _memory_story() if worker.exit[1] == SIGKILL else text
+    if worker.exit[1] != SIGKILL:
+        return termination.describe_exit(*worker.exit, worker.farewell)
+    return termination.describe_exit(*worker.exit, worker.farewell, oom.take()) + _memory_story()
 
 
 def _memory_story() -> str:
     try:
-        return f"; {cpu.usable_memory_bytes() >> 20:,} MiB of memory are usable now"
+        return f"; {memory.usable_memory_bytes() >> 20:,} MiB of memory are usable now"
     except OSError as error:
         return f"; how much memory is usable cannot be looked up: {error}"
 
 
-def _boot_story(worker: WorkerHandle) -> str:
+def _boot_story(worker: WorkerHandle, oom: _OomEvidence) -> str:
     """Why a worker has ended before it was ready."""
-    why = worker.boot_error or f"a worker {_story(worker)} before it was ready"
+    why = worker.boot_error or f"a worker {_story(worker, oom)} before it was ready"
     return f"{worker.page.dump()}\n{why}".strip()

@@ -10,7 +10,7 @@ import os
 import threading
 
 from ..payload.segments import File, Segment
-from . import frames
+from . import footprint, frames, status_page
 from .channel import Closed, OutOfDescriptors
 
 TYPE_CHECKING = False
@@ -40,15 +40,16 @@ class Ports:
         on_stop: Called by the SIGTERM handler before ``TaskCancelled`` is raised in the main thread, or None.
     """
 
-    __slots__ = ("_identity", "_incarnation", "_lock", "_number", "_pid", "_side", "bytes_in", "hygiene",
+    __slots__ = ("_identity", "_incarnation", "_lock", "_number", "_pid", "_side", "_slots", "bytes_in", "hygiene",
                  "on_stop", "running", "stopping")  # fmt: skip
 
-    def __init__(self, side: Channel, incarnation: int) -> None:
+    def __init__(self, side: Channel, incarnation: int, slots: memoryview) -> None:
         self.running = 0
         self.stopping = False
         self.bytes_in = 0
         self.on_stop: Callable[[], object] | None = None
         self.hygiene: Hygiene | None = None
+        self._slots = slots
         self._side = side
         self._identity = side.identity()
         self._incarnation = incarnation
@@ -61,6 +62,10 @@ class Ports:
         """The runner has changed directory or environment on purpose: later calls are to find them so."""
         if self.hygiene is not None:
             self.hygiene.rebase()
+
+    def note_memory(self) -> None:
+        """The running call has a memory limit, and what this process holds by now is not its own."""
+        self._slots[status_page.HELD] = footprint.held_bytes("self") or 1
 
     def request(self, body: bytes, call_id: int | None = None) -> bytes | memoryview:
         """Ask the coordinator; waits for the answer. From any thread of the call.

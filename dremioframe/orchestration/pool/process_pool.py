@@ -12,6 +12,7 @@ import warnings
 import weakref
 
 from ..payload.store import Store
+from . import memory
 from .capacity import Capacity
 from .events import CallEnded
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple, Self
 
     from ..payload.segments import Segment
+    from .memory import Memory
     from .supervisor import Lease
 else:
     from ..light_typing import NamedTuple
@@ -41,6 +43,7 @@ class PoolOptions(NamedTuple):
         env: Extra environment variables.
         threads_per_worker: Thread limit given to numeric libraries.
         spill_dir: Where long results go when ``store`` has no room; None to look for a directory then.
+        machine_memory: What the machine has of memory; calls wait while it is short.
     """
 
     size: int
@@ -52,6 +55,7 @@ class PoolOptions(NamedTuple):
     env: Mapping[str, str] = {}
     threads_per_worker: int = 1
     spill_dir: str | None = None
+    machine_memory: Callable[[], Memory] = memory.look
 
 
 class ProcessPool:

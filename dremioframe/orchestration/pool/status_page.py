@@ -36,6 +36,7 @@ ROOM = 4  # by the coordinator: how many bytes of results may go to memory, the 
 SENT = 5  # by the coordinator: how many calls it has sent in all and not taken back
 WRITTEN = 6  # how many bytes of outcomes went to the ring
 READ = 7  # by the coordinator: how many of them it has read
+HELD = 8  # how much private memory it had when it began a call with a memory limit; 0: no such call has begun
 
 
 class Farewell:

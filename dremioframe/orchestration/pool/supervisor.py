@@ -9,6 +9,7 @@
                  |   |               ---- answers -------------------------------->   |
                  |   +----- deadlines <-- status page (running call, its start) ----  |
                  |   +----- silence   <-- the same (it never changes)                 |
+                 |   +----- memory_limits <-- /proc                                   |
                  |          stopping ---- signals through its pidfd --------------->  |
                  +--------- lifecycle <-- pidfd (it has ended), zygote (how) --------+
 
@@ -31,10 +32,11 @@ from .channel import OutOfDescriptors
 from .deadlines import Deadlines
 from .desk import Desk
 from .dispatch import Dispatch
-from .events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped, Event
+from .events import CallEnded, CallLost, CallOverdue, CallOverMemory, CallReturned, CallStopped, Event, MemoryShort
 from .floor import NEVER, Floor
 from .intake import Intake
 from .lifecycle import Lifecycle
+from .memory_limits import MemoryLimits
 from .silence import Silence
 from .stopping import Stops
 from .window import Window
@@ -51,7 +53,10 @@ if TYPE_CHECKING:
     from .zygote_client import ZygoteClient
 
 
-__all__ = ["CallEnded", "CallLost", "CallOverdue", "CallReturned", "CallStopped", "Event", "Lease"]
+__all__ = [
+    "CallEnded", "CallLost", "CallOverMemory", "CallOverdue", "CallReturned", "CallStopped", "Event", "Lease",
+    "MemoryShort",
+]  # fmt: skip
 
 _monotonic = time.monotonic
 
@@ -94,13 +99,16 @@ class Lease:
         self._deadlines = Deadlines(floor)
         self._silence = Silence(floor)
         self._stops = Stops(floor, self._intake, capacity.options.kill_grace_s)
+        self._memory_limits = MemoryLimits(floor, self._stops)
         try:
             self._share = capacity.join(self, size if max_workers is None else min(size, max_workers))
         except BaseException:
             self.abandon()
             raise
         self._lifecycle = Lifecycle(floor, desk, self._intake, self._stops, capacity, self._share)
-        self._dispatch = Dispatch(floor, window, self._deadlines, self._silence, self._lifecycle, capacity, self._share)
+        self._dispatch = Dispatch(
+            floor, window, self._deadlines, self._memory_limits, self._silence, self._lifecycle, capacity, self._share
+        )
 
     # ------------------------------------------------------------------------------------------------------ dispatching
 
@@ -120,6 +128,15 @@ class Lease:
             ExecutorClosedError: The pool was closed, or belongs to another process.
         """
         self._dispatch.submit(call_id, body, timeout_s)
+
+    def submit_limited(self, call_id: int, body: bytes, timeout_s: float | None, memory_limit: int) -> None:
+        """As :meth:`submit`, but at once or not at all; then :class:`CallReturned` is told.
+
+        Args:
+            memory_limit: When the call has added so many bytes to what its worker held, :class:`CallOverMemory` is
+                told. Its runner has to begin with ``Ports.note_memory``.
+        """
+        self._dispatch.submit_limited(call_id, body, timeout_s, memory_limit)
 
     # --------------------------------------------------------------------------------------------------------- stopping
 
@@ -214,6 +231,7 @@ class Lease:
             self._deadlines.due,
             self._stops.due,
             self._silence.due,
+            self._memory_limits.due,
             self._lifecycle.due,
             self._dispatch.due(now),
             floor.resume_due,
@@ -258,14 +276,9 @@ class Lease:
             for worker in list(self._floor.workers.values()):
                 if worker.unclaimed is not None:  # its outcome has been read, so its inbox will not call for attention
                     self._intake.drain(worker)
-        if now >= self._deadlines.due:
-            self._deadlines.expire(now)
-        if now >= self._stops.due:
-            self._stops.expire(now)
-        if now >= self._silence.due:
-            self._silence.expire(now)
-        if now >= self._lifecycle.due:
-            self._lifecycle.expire(now)
+        for part in (self._deadlines, self._memory_limits, self._stops, self._silence, self._lifecycle):
+            if now >= part.due:
+                part.expire(now)
         if now >= self._dispatch.crowd_due:
             self._dispatch.uncrowd(now)
         if self._dispatch.may_retry(now):

@@ -114,9 +114,13 @@ def _kill_member(pid: int, sessions: frozenset[int]) -> None:
         os.close(pidfd)
 
 
-def describe_exit(exit_code: int | None, signum: int | None, farewell: int = Farewell.NONE) -> str:
-    """How a worker ended, and the likely reason, e.g. ``"was killed by SIGSEGV (a crash in native code)"``."""
-    reason = _FAREWELLS.get(farewell)
+def describe_exit(exit_code: int | None, signum: int | None, farewell: int = Farewell.NONE, evidence: str = "") -> str:
+    """How a worker ended, and the likely reason, e.g. ``"was killed by SIGSEGV (a crash in native code)"``.
+
+    Args:
+        evidence: The reason, if something points to it.
+    """
+    reason = evidence or _FAREWELLS.get(farewell)
     if signum is not None:
         reason = reason or _ADVICE.get(signum)
         text = f"was killed by {_signal_name(signum)}"

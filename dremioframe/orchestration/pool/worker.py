@@ -77,7 +77,7 @@ def become(
     spill_dir: str | None,
 ) -> NoReturn:
     """Live as a worker. Called in the forked child, its relations and signals already put in order."""
-    ports = Ports(side, incarnation)
+    ports = Ports(side, incarnation, page.slots)
     worker = _Worker(incarnation, inbox, ports, page, spill_dir)
     signal.signal(signal.SIGTERM, worker.on_sigterm)
     faulthandler.enable(file=page.fd)

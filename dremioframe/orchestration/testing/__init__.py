@@ -12,7 +12,7 @@ Example::
 
 from __future__ import annotations
 
-from .behaviour import Behaviour, call, fail, hang, lose_worker, never_start, retry, skip, succeed
+from .behaviour import Behaviour, call, exceed_memory, fail, hang, lose_worker, never_start, retry, skip, succeed
 from .simulated import SimulatedExecutor, SimulatedSession
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "SimulatedExecutor",
     "SimulatedSession",
     "call",
+    "exceed_memory",
     "fail",
     "hang",
     "lose_worker",

@@ -12,7 +12,7 @@ from ..errors import RetryTask, SkipTask
 #: Longer than any run.
 FOREVER = float("inf")
 
-Kind = Literal["call", "return", "raise", "lose", "never_start"]
+Kind = Literal["call", "return", "raise", "lose", "never_start", "exceed_memory"]
 
 
 class Behaviour(NamedTuple):
@@ -64,6 +64,11 @@ def hang() -> Behaviour:
 def lose_worker(after_s: float = 0.0) -> Behaviour:
     """Die with its worker, as by SIGKILL."""
     return Behaviour("lose", after_s)
+
+
+def exceed_memory(after_s: float = 0.0) -> Behaviour:
+    """Be over the task's ``memory_limit`` after so long, and run until stopped. Without a limit it is :func:`hang`."""
+    return Behaviour("exceed_memory", after_s)
 
 
 def never_start(after_s: float = 0.0) -> Behaviour:

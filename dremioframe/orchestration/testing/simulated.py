@@ -15,7 +15,13 @@ from random import Random
 
 from .. import options
 from ..attempt import LocalOutcome
-from ..errors import DefinitionError, RunCancelledError, TaskTimeoutError, WorkerLostError
+from ..errors import (
+    DefinitionError,
+    MemoryLimitExceededError,
+    RunCancelledError,
+    TaskTimeoutError,
+    WorkerLostError,
+)
 from ..executors.local import run_here
 from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
@@ -52,6 +58,7 @@ class SimulatedExecutor:
     """
 
     name = "simulated"
+    limits_memory = True
 
     def __init__(
         self, workers: int = 1, script: Script | None = None, *, seed: int = 0, kill_grace_s: float = 2.0
@@ -108,18 +115,31 @@ def _check_script(script: Mapping[str, Behaviour | Sequence[Behaviour]], plan: P
 class _Running:
     """One attempt on a simulated worker."""
 
-    __slots__ = ("attempt", "behaviour", "end_s", "overdue_s", "reason", "started_s", "task")
+    __slots__ = ("attempt", "behaviour", "end_s", "over_memory_s", "overdue_s", "reason", "started_s", "task")
 
     def __init__(
-        self, task: int, attempt: int, behaviour: Behaviour, started_s: float, timeout_s: float | None
+        self, task: int, attempt: int, behaviour: Behaviour, started_s: float, timeout_s: float | None, *, limited: bool
     ) -> None:
         self.task = task
         self.attempt = attempt
         self.behaviour = behaviour
         self.started_s = started_s
         self.end_s = started_s + behaviour.after_s
+        self.over_memory_s = FOREVER
+        if behaviour.kind == "exceed_memory":
+            self.over_memory_s, self.end_s = self.end_s if limited else FOREVER, FOREVER
         self.overdue_s = FOREVER if timeout_s is None or behaviour.kind == "never_start" else started_s + timeout_s
         self.reason: int | None = None
+
+    @property
+    def moment_s(self) -> float:
+        """When something is to be told of it."""
+        return min(self.end_s, self.overdue_s, self.over_memory_s)
+
+    def stop(self, reason: int, end_s: float) -> None:
+        """It has been told to stop, and does so then."""
+        self.reason = reason
+        self.end_s, self.overdue_s, self.over_memory_s = end_s, FOREVER, FOREVER
 
 
 class SimulatedSession:
@@ -145,7 +165,8 @@ class SimulatedSession:
             dispatch = self._dispatches[task] = self._dispatches.get(task, 0) + 1
             definition = self._plan.tasks[task]
             behaviour = self._executor.behaviour(definition.name, dispatch)
-            self._running[task, attempt] = _Running(task, attempt, behaviour, self.now(), self._plan.timeouts[task])
+            timeout_s, limited = self._plan.timeouts[task], task in self._plan.memory_limits
+            self._running[task, attempt] = _Running(task, attempt, behaviour, self.now(), timeout_s, limited=limited)
             self._note("submitted", task, attempt)
 
     def _note(self, what: str, task: int, attempt: int) -> None:
@@ -158,21 +179,18 @@ class SimulatedSession:
         if running.behaviour.kind == "never_start":
             running.end_s = self.now()
             return
-        running.reason = reason
-        running.overdue_s = FOREVER
-        running.end_s = self.now() + self._executor.random.random() * self._executor.kill_grace_s
+        running.stop(reason, self.now() + self._executor.random.random() * self._executor.kill_grace_s)
 
     def kill(self) -> None:
         for running in self._running.values():
-            running.reason = StopReason.CANCEL if running.reason is None else running.reason
-            running.end_s, running.overdue_s = self.now(), FOREVER
+            running.stop(StopReason.CANCEL if running.reason is None else running.reason, self.now())
 
     def wait(self, timeout_s: float | None) -> Turn:
         if self._woken:
             self._woken = False
             return Turn([], [], [])
         limit_s = FOREVER if timeout_s is None else self.now() + timeout_s
-        moments = [min(running.end_s, running.overdue_s) for running in self._running.values()]
+        moments = [running.moment_s for running in self._running.values()]
         appointments = self._executor.appointments
         if appointments:
             moments.append(appointments[0][0])
@@ -189,14 +207,19 @@ class SimulatedSession:
     def _turn(self) -> Turn:
         """Everything that happens now, shaken."""
         now_s = self.now()
-        due = [running for running in self._running.values() if min(running.end_s, running.overdue_s) <= now_s]
+        due = [running for running in self._running.values() if running.moment_s <= now_s]
         self._executor.random.shuffle(due)
-        turn = Turn([], [], [])
+        over_memory: list[tuple[int, int]] = []
+        turn = Turn([], [], [], over_memory)
         for running in due:
             key = (running.task, running.attempt)
             if running.end_s > now_s:
-                running.overdue_s = FOREVER
-                turn.overdue.append(key)
+                if running.over_memory_s <= now_s:
+                    running.over_memory_s = FOREVER
+                    over_memory.append(key)
+                if running.overdue_s <= now_s:
+                    running.overdue_s = FOREVER
+                    turn.overdue.append(key)
                 continue
             del self._running[key]
             if running.behaviour.kind == "never_start" and running.reason is None:
@@ -215,6 +238,10 @@ class SimulatedSession:
             limit_s = self._plan.timeouts[running.task] or 0.0
             error = TaskTimeoutError(f"{where}: ran longer than its timeout of {limit_s:g} s", timeout_s=limit_s)
             return LocalOutcome(OutcomeStatus.TIMED_OUT, failure=Failure.own(error))
+        if running.reason == StopReason.MEMORY:
+            limit = self._plan.memory_limits[running.task]
+            excess = MemoryLimitExceededError(f"{where}: used more than {limit:,} bytes (simulated)", limit_bytes=limit)
+            return LocalOutcome(OutcomeStatus.OUT_OF_MEMORY, failure=Failure.own(excess))
         if running.reason == StopReason.CANCEL:
             stopped = RunCancelledError(f"{where}: ended because the run was stopped")
             return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(stopped))
