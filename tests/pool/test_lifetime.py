@@ -97,7 +97,7 @@ def test_close_of_a_zygote_that_is_stopped(make_pool, connect, monkeypatch):
     client = connect(pool)
     pid = int(client.run(PID))
     client.lease.close()
-    os.kill(pool._capacity.zygote.pid, signal.SIGSTOP)
+    os.kill(pool._capacity.zygote.server_pid, signal.SIGSTOP)
     pool.close()
     assert gone(pid)
 
@@ -109,7 +109,7 @@ def test_a_zygote_that_is_stopped_is_replaced_when_its_report_is_missed(make_poo
     client = connect(make_pool())
     call_id = client.start("import os, time; time.sleep(600)")
     pid = client.workers[0].pid
-    os.kill(client.pool._capacity.zygote.pid, signal.SIGSTOP)
+    os.kill(client.pool._capacity.zygote.server_pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
     event = client.end(call_id)
     assert isinstance(event, CallLost)
@@ -122,7 +122,7 @@ def test_a_zygote_that_is_stopped_is_replaced_when_it_does_not_fork(make_pool, c
     monkeypatch.setattr(lifecycle, "_FORK_LIMIT_S", 0.3)
     client = connect(make_pool(size=2))
     client.run("pass")
-    os.kill(client.pool._capacity.zygote.pid, signal.SIGSTOP)
+    os.kill(client.pool._capacity.zygote.server_pid, signal.SIGSTOP)
     first = client.submit("import time; time.sleep(0.05)")
     second = client.submit("out = b'second'")
     assert bytes(client.end(second).payload) == b"second"

@@ -196,7 +196,7 @@ class Capacity:
                     if not self._nursery.hear(report):
                         self._on_worker_report(report)
             except channel.Closed:
-                self._lose_zygote(zygote.kill())
+                self._lose_zygote(zygote.end())
                 return
             self._nursery.order()
 
