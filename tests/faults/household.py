@@ -18,12 +18,16 @@ from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
 
 FOLDER, ENDING = sys.argv[1:]
 TOLD = f"{FOLDER}/told"
-MEMBERS = 5  # those that a task tells of, itself included
 
 
 def tell(role, pid):
     with open(TOLD, "w") as told:
         told.write(f"{role} {pid}\n")
+
+
+def wait_to_go_on():
+    with open(f"{FOLDER}/go", "rb", buffering=0) as go:
+        go.read(1)
 
 
 def start_family():
@@ -44,6 +48,7 @@ def start_family():
 def busy():
     start_family()
     if ENDING in {"returns", "fails"}:
+        wait_to_go_on()
         return
     try:
         time.sleep(1000)
@@ -106,7 +111,8 @@ def main():
         print("interrupted")
     except ExceptionGroup as error:
         print("failed", len(error.exceptions))
-    children = open(f"/proc/self/task/{os.getpid()}/children").read()
+    with open(f"/proc/self/task/{os.getpid()}/children") as listing:
+        children = listing.read()
     tell("kept", "nothing" if belongings() == before and not children else f"{belongings()} not {before}, {children}")
 
 
@@ -115,8 +121,7 @@ def run_once():
     pipeline, executor = make()
     if ENDING == "raises":  # in the user's program, while the run goes on
         pipeline.start(executor=executor)
-        with open(f"{FOLDER}/go") as go:
-            go.read()
+        wait_to_go_on()
         raise ValueError("in the user's program")
     with executor:
         run = pipeline.run(executor=executor, raise_on_failure=ENDING == "fails")

@@ -62,6 +62,7 @@ class Household:
         self.printed = ""
         self.exit_code: int | None = None
         self._fifo = os.open(f"{self._path}/told", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._go = os.open(f"{self._path}/go", os.O_RDWR | os.O_CLOEXEC)
         environ = {**os.environ, "HOUSEHOLD_MARK": self._mark.decode(), "TMPDIR": f"{self._path}/tmp"}
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
@@ -83,7 +84,7 @@ class Household:
             self._until(lambda: not self._pidfds and not self._marked(), "the end of what was killed")
         finally:
             self._reap()
-            for fd in (*self._pidfds.values(), self._fifo, self._terminal):
+            for fd in (*self._pidfds.values(), self._fifo, self._go, self._terminal):
                 if fd >= 0:
                     os.close(fd)
             self._folder.cleanup()
@@ -144,8 +145,8 @@ class Household:
         self._terminal = -1
 
     def let_go_on(self) -> None:
-        with open(f"{self._path}/go", "w"):
-            pass
+        """Whoever waits for it, at most two."""
+        os.write(self._go, b"go")
 
     # ------------------------------------------------------------------------------------------------------- afterwards
 

@@ -147,7 +147,9 @@ def kill_all_guards(seed: int | None = None) -> Seconds:
 def _ends_by_itself(ending: str, says: str) -> Seconds:
     with Household(ending) as home:
         home.await_families()
+        home.note_processes()
         began = time.monotonic()
+        home.let_go_on()
         seconds = home.until_clean(began)
         assert says in home.printed, home.printed
         home.check_kept()

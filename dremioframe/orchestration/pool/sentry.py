@@ -4,10 +4,10 @@
 
     coordinator --posix_spawn--> sentry --fork--> zygote --fork--> workers
 
-Workers die with their zygote, the kernel sees to that, but what their tasks had started does not. It falls to the next
-ancestor that adopts orphans: to this process, which kills whatever it has for a child until there is none, and only then
-ends. So whoever waits for the sentry's end waits for the whole tree's. Zygote and sentry watch each other and the
-coordinator; whichever of them is left cleans up. Only if both are killed can anything survive.
+Workers die with their zygote, the kernel sees to that, but what their tasks had started does not. It falls to the
+next ancestor that adopts orphans: to this process, which kills whatever it has for a child until there is none, and
+only then ends. So whoever waits for the sentry's end waits for the whole tree's. Zygote and sentry watch each other and
+the coordinator; whichever of them is left cleans up. Only if both are killed can anything survive.
 
 What lives here: that watch. What may not: anything that could fail or take memory; it sleeps for the life of a pool.
 """
