@@ -46,20 +46,23 @@ def start_family():
 
 
 def busy():
-    start_family()
-    if ENDING in {"returns", "fails"}:
-        wait_to_go_on()
-        return
     try:
+        start_family()
+        if ENDING in {"returns", "fails"}:
+            wait_to_go_on()
+            return
         time.sleep(1000)
     finally:
         tell("finally", os.getpid())
 
 
 def stubborn():
-    start_family()
+    begun = False
     while True:
         try:
+            if not begun:
+                begun = True
+                start_family()
             time.sleep(1000)
         except BaseException:
             tell("asked", os.getpid())

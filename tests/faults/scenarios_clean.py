@@ -111,6 +111,17 @@ def kill_coordinator_at_random(seed: int) -> Seconds:
     return _kill_coordinator(seed)
 
 
+def kill_coordinator_of_a_stopped_server() -> Seconds:
+    """SIGKILL to the coordinator while its fork server is stopped: the sentry ends that."""
+    with Household("waits") as home:
+        home.await_families()
+        home.freeze_guards()
+        home.note_processes()
+        began = time.monotonic()
+        os.kill(home.pid, signal.SIGKILL)
+        return home.until_clean(began)
+
+
 def kill_zygote(seed: int | None = None) -> Seconds:
     """SIGKILL to the fork server: nothing of its workers' sessions stays, and the coordinator goes on."""
     with Household("waits") as home:

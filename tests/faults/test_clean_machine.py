@@ -45,6 +45,10 @@ def test_o20_sigkill_of_the_coordinator():
     scenarios_clean.kill_coordinator()
 
 
+def test_o20_sigkill_of_the_coordinator_while_the_fork_server_is_stopped():
+    scenarios_clean.kill_coordinator_of_a_stopped_server()
+
+
 def test_o20_sigkill_of_the_fork_server_and_of_the_coordinator():
     assert scenarios_clean.kill_both().survivors == 0
 
@@ -53,7 +57,7 @@ def test_o20_sigkill_of_the_sentry_and_of_the_coordinator():
     assert scenarios_clean.kill_sentry().survivors == 0
 
 
-def test_o20_sigkill_of_all_three_leaves_no_worker():
+def test_o31_sigkill_of_all_three_leaves_no_worker_and_nothing_to_sweep_at_the_next_start():
     scenarios_clean.kill_all_guards()  # what tasks have started may be left, and is counted
 
 

@@ -193,6 +193,20 @@ def test_o7_zygote_killed_children_in_the_workers_session_die_too(client):
     assert gone(pid)
 
 
+def test_o7_sentry_killed_everything_below_ends_and_another_takes_over(client):
+    running = client.submit("""
+        import os, subprocess
+        child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        ports.request(str(child.pid).encode())
+        child.wait()
+    """)
+    pid = int(client.hear())
+    os.kill(client.pool._capacity.zygote.pid, signal.SIGKILL)
+    assert isinstance(client.end(running), CallLost)
+    assert gone(pid)
+    assert client.run("out = b'recovered'") == b"recovered"
+
+
 def test_o7_zygote_killed_while_everything_is_idle(make_pool, connect):
     pool = make_pool()
     first = connect(pool)

@@ -15,10 +15,12 @@ zygote (``nursery``).
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import deque
 
+from .. import failpoints
 from ..errors import ExecutorClosedError, WorkerStartError
 from . import channel, frames, termination
 from .frames import Kind
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
     from .shares import Tenant
     from .worker_handle import WorkerHandle
     from .zygote_client import Report, ZygoteClient
+
+#: What a system call says that this kernel does not have, or that a sandbox does not allow. It will not say otherwise
+#: the next time.
+_FORBIDDEN = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
+_ADVICE = (
+    "; workers need memfd_create, pidfd_open and prctl, and this kernel or sandbox lacks or forbids one of them: use "
+    "executor='thread'"
+)
 
 
 class Capacity:
@@ -313,7 +323,10 @@ class Capacity:
         try:
             return self._nursery.fork()
         except (OSError, WorkerStartError) as error:
-            self._starts.failed(f"cannot start a worker: {error}", passing=isinstance(error, OSError))
+            number = error.errno if isinstance(error, OSError) else None
+            final = number in _FORBIDDEN and not (failpoints.armed and failpoints.hit("capacity.forbidden"))
+            advice = _ADVICE if final else ""
+            self._starts.failed(f"cannot start a worker: {error}{advice}", passing=number is not None, final=final)
             self._starts.slow_down()
             return None
 

@@ -25,8 +25,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-#: When the coordinator is gone the zygote has so long to clean up. One that does not was stopped, or hangs.
-_CLEANING_S = 5.0
+#: When the coordinator is gone the zygote has so long to clean up, then it is taken for stopped or hung. If it was only
+#: slow, no harm is done: what it had not come to is cleaned up here.
+_CLEANING_S = 1.0
 
 
 def leave_behind() -> int:

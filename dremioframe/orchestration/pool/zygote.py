@@ -42,6 +42,7 @@ import sys
 import time
 from collections import deque
 
+from .. import failpoints
 from . import birth, changes, channel, frames, kinship, sentry, streams
 from .boot import CONTROL_FD, COORDINATOR_FD
 from .channel import Channel, Closed
@@ -64,14 +65,14 @@ def main(boot: BootMessage) -> NoReturn:
     """Be the zygote of the coordinator that wrote ``boot``."""
     for fd in (CONTROL_FD, COORDINATOR_FD):
         os.set_inheritable(fd, False)  # noqa: FBT003 - the standard library's signature
-    sentry_fd = sentry.leave_behind()
     soft, hard = boot["descriptor_limit"], resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     sys.argv[:] = boot["argv"]
     control = channel.adopt(CONTROL_FD)
-    kinship.adopt_orphans()
-    changes.watch()
     try:
+        sentry_fd = sentry.leave_behind()
+        kinship.adopt_orphans()
+        changes.watch()
         preload(
             boot["preload"],
             (COORDINATOR_FD, CONTROL_FD),
@@ -83,13 +84,16 @@ def main(boot: BootMessage) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
         _refuse_to_boot(control, story(error))
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    birth.reset_signals()
+    if not (failpoints.armed and failpoints.hit("zygote.reset_signals")):
+        birth.reset_signals()
     kinship.outlive_parent()  # the sentry; from here on its end is an event
     gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
     _Zygote(control, newborn, sentry_fd).serve()
 
 
 def _refuse_to_boot(control: Channel, why: bytes) -> NoReturn:
+    if failpoints.armed and failpoints.hit("zygote.refusal"):
+        os._exit(1)
     try:
         control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=why))
     except Closed:
@@ -156,7 +160,8 @@ class _Zygote:
         try:
             self._fork(incarnation, fds)
         except OSError as error:
-            self._say(frames.pack(Kind.FORK_FAILED, incarnation, detail=error.errno or errno.EAGAIN))
+            if not (failpoints.armed and failpoints.hit("zygote.fork_failed")):
+                self._say(frames.pack(Kind.FORK_FAILED, incarnation, detail=error.errno or errno.EAGAIN))
         finally:
             channel.close_all(fds)
 
@@ -169,6 +174,8 @@ class _Zygote:
 
     def _fork(self, incarnation: int, fds: tuple[int, ...]) -> None:
         _flush_output()
+        if failpoints.armed:
+            failpoints.hit("zygote.fork")
         pid = os.fork()
         if pid == 0:
             inherited = (CONTROL_FD, *self._guarded, self._own_pidfd, self._epoll.fileno(), *self._watched)

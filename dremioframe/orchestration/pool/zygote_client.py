@@ -16,6 +16,7 @@ import signal
 import sys
 from typing import NamedTuple
 
+from .. import failpoints
 from ..errors import WorkerStartError
 from . import boot, channel, frames, interpreter, termination
 from .boot import BOOT_CODE, BOOT_FD, CONTROL_FD, COORDINATOR_FD
@@ -168,6 +169,8 @@ class ZygoteClient:
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:  # somebody else's wait has taken it, or SIGCHLD is ignored in this program
+            if failpoints.armed and failpoints.hit("zygote_client.stolen_status"):
+                raise
             return termination.describe_exit(None, None)
         if pid == 0:
             return "does not end"
