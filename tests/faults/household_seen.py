@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = str(Path(__file__).with_name("household.py"))
 _ROLES = ("child", "grandchild", "apart", "daemon", "worker")
-_LIMIT_S = 40.0
+_LIMIT_S = 25.0
 #: In which time after its first line a household of two families is complete, on an idle machine.
 _GROWING_UP_S = 0.5
 #: How often it is asked for what the kernel has no event for: the ends of processes that are not known by number.
@@ -182,9 +182,14 @@ class Household:
         self.until_no_server()
         return len(self._marked())
 
-    def check_interrupted(self) -> None:
+    def check_interrupted(self, seed: int | None) -> None:
+        """It has caught KeyboardInterrupt, and gone on.
+
+        At a random moment this may have been in an import that evaluates text (a named tuple). CPython ends itself by
+        SIGINT after that when the program is over, although the interrupt was caught.
+        """
         assert "interrupted" in self.printed, self.printed
-        assert self.exit_code == 0, (self.exit_code, self.printed)
+        assert self.exit_code in ({0} if seed is None else {0, -signal.SIGINT}), (self.exit_code, self.printed)
         self.check_kept()
 
     def check_kept(self) -> None:

@@ -51,7 +51,7 @@ def interrupt_once(seed: int | None = None) -> Seconds:
         began = time.monotonic()
         home.press("\x03")
         seconds = home.until_clean(began)
-        home.check_interrupted()
+        home.check_interrupted(seed)
         if seed is None:
             assert home.count("finally") == 2, home.told  # the grace was theirs
         return seconds
@@ -71,7 +71,7 @@ def interrupt_twice(seed: int | None = None) -> Seconds:
         home.press("\x03")
         seconds = home.until_clean(began)
         if seed is None or home.exit_code != -signal.SIGINT:  # the second found no run that it could have ended
-            home.check_interrupted()
+            home.check_interrupted(seed)
         return seconds
 
 

@@ -102,6 +102,27 @@ def test_close_of_a_zygote_that_is_stopped(make_pool, connect, monkeypatch):
     assert gone(pid)
 
 
+def test_o18_ctrl_c_while_a_pool_is_being_closed_is_heard_when_it_is_closed(make_pool, connect, monkeypatch):
+    """The fork server is stopped, so closing takes a while; without that nothing of it would be left either."""
+    from dremioframe.orchestration.pool import zygote_client
+
+    monkeypatch.setattr(zygote_client, "_END_LIMIT_S", 0.3)
+    pool = make_pool()
+    client = connect(pool)
+    pid = int(client.run(PID))
+    client.lease.close()
+    zygote = pool._capacity.zygote
+    os.kill(zygote.server_pid, signal.SIGSTOP)
+    interrupt = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.close()
+        interrupt.join()
+    assert gone(pid)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(zygote.pid, os.WNOHANG)  # it has been reaped
+
+
 def test_a_zygote_that_is_stopped_is_replaced_when_its_report_is_missed(make_pool, connect, monkeypatch):
     from dremioframe.orchestration.pool import lifecycle
 

@@ -27,6 +27,7 @@ from .frames import Kind
 from .nursery import Nursery
 from .shares import Share
 from .starts import Starts
+from .undisturbed import Undisturbed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ class Capacity:
 
     def close(self) -> None:
         """End the zygote, and with it every worker. Leases still open find out."""
-        with self._lock:
+        with Undisturbed(), self._lock:
             if self.closed or os.getpid() != self.pid:
                 return
             self.closed = True
