@@ -164,7 +164,7 @@ def test_o2_a_worker_that_was_stopped_between_two_runs_costs_no_attempt():
         pid = pipeline_of(Task("first", os.getpid)).run(executor=executor)["first"]
         os.kill(pid, signal.SIGSTOP)
         eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-        run = pipeline_of(Task("second", os.getpid, timeout=30)).run(executor=executor)
+        run = pipeline_of(Task("second", os.getpid, timeout=30)).run(executor=executor, timeout=20)
         assert run["second"] == pid
         assert [attempt.number for attempt in run.tasks["second"].attempts] == [1]
 

@@ -136,7 +136,7 @@ def test_a_finished_run_is_freed_without_the_collector(executor):
         gc.enable()
 
 
-def test_a_full_disk_or_memory_fails_the_attempt_and_not_its_worker(tmp_path):
+def test_o15_a_full_disk_or_memory_fails_the_attempt_and_not_its_worker(tmp_path):
     def make():
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
         return b"x" * 100_000, os.getpid()
@@ -175,7 +175,7 @@ def test_arguments_for_which_there_is_no_room_say_what_is_short(tmp_path):
     assert pipeline.run(executor="process", max_workers=1)["size"] == 300_000
 
 
-def test_a_spill_directory_that_is_removed_is_done_without_and_said(tmp_path):
+def test_o16_a_spill_directory_that_is_removed_is_done_without_and_said(tmp_path):
     directory = tmp_path / "spill"
     directory.mkdir()
     pipeline = Pipeline("long").add_task(Task("make", lambda: np.arange(50_000)))

@@ -39,7 +39,7 @@ def kill_something(client, dice):
         case 0:
             zygote = client.pool._capacity.zygote
             if zygote is not None:
-                send(zygote.pid, signal.SIGKILL)
+                send(zygote.server_pid or zygote.pid, signal.SIGKILL)
         case 1 | 2:
             for call_id in list(worker.calls)[:1]:
                 client.lease.stop(call_id, dump=dice.random() < 0.5)

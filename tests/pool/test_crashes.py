@@ -177,7 +177,7 @@ def test_o7_zygote_killed_started_calls_are_lost_and_unread_ones_returned(make_p
     client = connect(make_pool(size=2))
     running = [client.start("import time; time.sleep(60)") for _ in range(2)]
     pids = [worker.pid for worker in client.workers]
-    os.kill(client.pool._capacity.zygote.pid, signal.SIGKILL)
+    os.kill(client.pool._capacity.zygote.server_pid, signal.SIGKILL)
     for call_id in running:
         event = client.end(call_id)
         assert isinstance(event, CallLost)
@@ -195,9 +195,23 @@ def test_o7_zygote_killed_children_in_the_workers_session_die_too(client):
     """
     running = client.submit(source)
     pid = int(client.hear())
+    os.kill(client.pool._capacity.zygote.server_pid, signal.SIGKILL)
+    assert isinstance(client.end(running), CallLost)
+    assert gone(pid)
+
+
+def test_o7_sentry_killed_everything_below_ends_and_another_takes_over(client):
+    running = client.submit("""
+        import os, subprocess
+        child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        ports.request(str(child.pid).encode())
+        child.wait()
+    """)
+    pid = int(client.hear())
     os.kill(client.pool._capacity.zygote.pid, signal.SIGKILL)
     assert isinstance(client.end(running), CallLost)
     assert gone(pid)
+    assert client.run("out = b'recovered'") == b"recovered"
 
 
 def test_o7_zygote_killed_while_everything_is_idle(make_pool, connect):
@@ -205,7 +219,7 @@ def test_o7_zygote_killed_while_everything_is_idle(make_pool, connect):
     first = connect(pool)
     first.run("pass")
     first.lease.close()
-    zygote = pool._capacity.zygote.pid
+    zygote = pool._capacity.zygote.server_pid
     os.kill(zygote, signal.SIGKILL)
     assert gone(zygote)
     second = connect(pool)
@@ -217,9 +231,9 @@ def test_o29_somebody_else_reaps_our_children(make_pool, connect):
     pool = make_pool()
     client = connect(pool)
     client.run("pass")
-    zygote = pool._capacity.zygote.pid
-    os.kill(zygote, signal.SIGKILL)
-    os.waitpid(zygote, 0)
+    zygote = pool._capacity.zygote
+    os.kill(zygote.server_pid, signal.SIGKILL)
+    os.waitpid(zygote.pid, 0)
     assert client.run("out = b'recovered'") == b"recovered"
 
 

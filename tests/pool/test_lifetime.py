@@ -97,9 +97,30 @@ def test_close_of_a_zygote_that_is_stopped(make_pool, connect, monkeypatch):
     client = connect(pool)
     pid = int(client.run(PID))
     client.lease.close()
-    os.kill(pool._capacity.zygote.pid, signal.SIGSTOP)
+    os.kill(pool._capacity.zygote.server_pid, signal.SIGSTOP)
     pool.close()
     assert gone(pid)
+
+
+def test_o18_ctrl_c_while_a_pool_is_being_closed_is_heard_when_it_is_closed(make_pool, connect, monkeypatch):
+    """The fork server is stopped, so closing takes a while; without that nothing of it would be left either."""
+    from dremioframe.orchestration.pool import zygote_client
+
+    monkeypatch.setattr(zygote_client, "_END_LIMIT_S", 0.3)
+    pool = make_pool()
+    client = connect(pool)
+    pid = int(client.run(PID))
+    client.lease.close()
+    zygote = pool._capacity.zygote
+    os.kill(zygote.server_pid, signal.SIGSTOP)
+    interrupt = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - at the end of the closing, or just behind it
+        pool.close()
+        interrupt.join()
+    assert gone(pid)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(zygote.pid, os.WNOHANG)  # it has been reaped
 
 
 def test_a_zygote_that_is_stopped_is_replaced_when_its_report_is_missed(make_pool, connect, monkeypatch):
@@ -109,7 +130,7 @@ def test_a_zygote_that_is_stopped_is_replaced_when_its_report_is_missed(make_poo
     client = connect(make_pool())
     call_id = client.start("import os, time; time.sleep(600)")
     pid = client.workers[0].pid
-    os.kill(client.pool._capacity.zygote.pid, signal.SIGSTOP)
+    os.kill(client.pool._capacity.zygote.server_pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
     event = client.end(call_id)
     assert isinstance(event, CallLost)
@@ -122,7 +143,7 @@ def test_a_zygote_that_is_stopped_is_replaced_when_it_does_not_fork(make_pool, c
     monkeypatch.setattr(lifecycle, "_FORK_LIMIT_S", 0.3)
     client = connect(make_pool(size=2))
     client.run("pass")
-    os.kill(client.pool._capacity.zygote.pid, signal.SIGSTOP)
+    os.kill(client.pool._capacity.zygote.server_pid, signal.SIGSTOP)
     first = client.submit("import time; time.sleep(0.05)")
     second = client.submit("out = b'second'")
     assert bytes(client.end(second).payload) == b"second"

@@ -7,6 +7,7 @@ import random
 from collections import deque
 
 import pytest
+from pool_waiting import gone
 
 from dremioframe.orchestration.pool import frames, ring, status_page
 from dremioframe.orchestration.pool.events import CallLost
@@ -118,7 +119,7 @@ def test_a_worker_with_more_to_do_does_not_wake_the_coordinator_for_each_outcome
     assert len(through_ring) > 100
 
 
-def test_what_a_worker_had_finished_when_it_was_killed_counts_and_runs_once(client, tmp_path):
+def test_o1_what_a_worker_had_finished_when_it_was_killed_counts_and_runs_once(client, tmp_path):
     """Its outcomes were in the ring, and nobody had been woken for them."""
     warm = [client.submit("out = b''") for _ in range(200)]  # so that calls are sent ahead
     client.until(lambda: len(client.ended) == len(warm))
@@ -126,6 +127,7 @@ def test_what_a_worker_had_finished_when_it_was_killed_counts_and_runs_once(clie
     calls = [client.submit(f"{note % n}; out = b'{n}'") for n in range(6)]
     dies = client.submit("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     calls += [client.submit(f"{note % n}; out = b'{n}'") for n in range(6, 12)]
+    assert gone(client.workers[0].pid)  # so that its end is the first that is heard of it
     client.until(lambda: len(client.ended) == len(warm) + 13)
     assert [bytes(client.end(call_id).payload) for call_id in calls] == [str(n).encode() for n in range(12)]
     assert isinstance(client.end(dies), CallLost)

@@ -187,29 +187,6 @@ def test_a_pool_that_could_not_start_may_be_tried_again(make_pool, connect, tmp_
     assert connect(pool).run("out = b'now'") == b"now"
 
 
-def test_o11_fork_refused(make_pool, connect, tmp_path, monkeypatch):
-    """Limits do not bind root, so the fork is made to fail in the zygote itself."""
-    (tmp_path / "no_fork.py").write_text(
-        "import os\ndef refuse(): raise BlockingIOError(11, 'Resource temporarily unavailable')\nos.fork = refuse\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    error = fails_to_start(connect(make_pool(preload=("no_fork",))))
-    assert "cannot fork a worker: Resource temporarily unavailable" in str(error)
-
-
-def test_o11_fork_refused_for_some_runs_on_with_fewer(make_pool, connect, tmp_path, monkeypatch):
-    (tmp_path / "few_forks.py").write_text(
-        "import os\nfork, left = os.fork, [1]\ndef few():\n"
-        "    if not left: raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
-        "    left.pop()\n    return fork()\nos.fork = few\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    client = connect(make_pool(size=4, preload=("few_forks",)))
-    calls = [client.submit("import os; out = str(os.getpid()).encode()") for _ in range(50)]
-    client.until(lambda: len(client.ended) == 50)
-    assert len({bytes(client.end(call_id).payload) for call_id in calls}) == 1
-
-
 def test_there_is_no_interpreter(make_pool, connect, monkeypatch):
     monkeypatch.setattr(sys, "executable", "")
     assert "sys.executable is empty" in str(fails_to_start(connect(make_pool())))

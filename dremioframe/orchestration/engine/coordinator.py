@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from random import Random
 
+from .. import failpoints
 from ..attempt import LocalOutcome
 from ..errors import OrchestrationError
 from ..interfaces import OutcomeStatus
@@ -258,7 +259,8 @@ class Coordinator:
             self._stop(f"its timeout of {self._timeout_s:g} s is over")
         if wanted == 2 and not self._kill_sent:
             self._kill_sent = True
-            self._session.kill()
+            if not (failpoints.armed and failpoints.hit("coordinator.second_signal")):
+                self._session.kill()
 
     def _stop(self, why: str) -> None:
         self._cancel_sent = True

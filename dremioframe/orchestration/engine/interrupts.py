@@ -13,6 +13,8 @@ import os
 import signal
 import threading
 
+from .. import failpoints
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,14 +49,17 @@ class Interrupts:
         return "" if self.first is None else signal.Signals(self.first).name
 
     def __enter__(self) -> Self:
-        if self._install:
+        if self._install and not (failpoints.armed and failpoints.hit("interrupts.install")):
             for name in _SIGNALS:
                 number = getattr(signal, name, None)
                 if number is None:
                     continue
                 previous = signal.getsignal(number)
                 # None: a handler that was not installed from Python; it could not be put back.
-                if previous is not signal.SIG_IGN and previous is not None:
+                ignored = previous is signal.SIG_IGN
+                if failpoints.armed and failpoints.hit("interrupts.ignored"):
+                    ignored = False
+                if not ignored and previous is not None:
                     self._previous[number] = previous
                     signal.signal(number, self._on_signal)
         return self
@@ -83,7 +88,7 @@ class Interrupts:
         Raises:
             KeyboardInterrupt: The first signal was SIGINT.
         """
-        if self.first is None:
+        if self.first is None or (failpoints.armed and failpoints.hit("interrupts.deliver_again")):
             return
         if self.first == signal.SIGINT:
             raise KeyboardInterrupt

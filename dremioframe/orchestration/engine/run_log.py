@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 
+from .. import failpoints
 from . import plain_sink
 
 TYPE_CHECKING = False
@@ -67,10 +68,12 @@ class RunLog:
                 plain_sink.write(level, text.format(*values), sys._getframe(1))  # noqa: SLF001 - as loguru does
             else:
                 self._tell_loguru(level, text, values, task)
-        except Exception:  # noqa: BLE001 - a sink that raises (catch=False) must not end the run
+        except Exception:
+            if failpoints.armed and failpoints.hit("run_log.sink"):
+                raise
             import traceback
 
-            traceback.print_exc()
+            traceback.print_exc()  # a sink that raises (catch=False) must not end the run
 
     def _tell_loguru(self, level: str, text: str, values: tuple[object, ...], task: str | None) -> None:
         logger = _logger()

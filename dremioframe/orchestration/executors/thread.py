@@ -15,9 +15,9 @@ import time
 import traceback
 from queue import Empty, SimpleQueue
 
-from .. import options
+from .. import failpoints, options
 from ..attempt import LocalOutcome
-from ..errors import OrchestrationError, RunCancelledError
+from ..errors import OrchestrationError, RunCancelledError, WorkerStartError
 from ..interfaces import OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.diagnosis import describe
@@ -124,9 +124,19 @@ class ThreadSession:
                 self._start_thread()
 
     def _start_thread(self) -> None:
+        """Start another thread; without it the others do its work.
+
+        Raises:
+            WorkerStartError: There is no other.
+        """
+        try:
+            threading.Thread(target=self._serve, name="dremioframe-task", daemon=True).start()
+        except RuntimeError as error:  # the system has none to spare, or the interpreter is ending
+            if self._threads and not (failpoints.armed and failpoints.hit("thread.fewer")):
+                return
+            raise WorkerStartError(f"no thread could be started to run tasks in: {error}") from error
         self._threads += 1
         self._started += 1
-        threading.Thread(target=self._serve, name="dremioframe-task", daemon=True).start()
 
     def _serve(self) -> None:
         """Life of one thread: attempts until there are no more, or until its slot was given to another."""

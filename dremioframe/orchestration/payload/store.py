@@ -16,6 +16,7 @@ import os
 import threading
 from collections import deque
 
+from .. import failpoints
 from . import segments
 from .segments import Segment
 from .shelves import Shelves
@@ -159,6 +160,8 @@ def find_spill_dir(chosen: str | None) -> str | None:
         OSError: No descriptor to find out by.
     """
     if chosen is not None:
+        if failpoints.armed and failpoints.hit("store.spill_dir"):
+            return chosen
         return chosen if os.access(chosen, os.W_OK | os.X_OK) else None
     import psutil
 

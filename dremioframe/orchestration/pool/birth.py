@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 
+from .. import failpoints
 from . import channel, kinship, status_page, worker
 from .refusal import Refusal, describe
 from .status_page import StatusPage
@@ -70,6 +71,8 @@ def live(
 ) -> NoReturn:
     """Become a worker. In the forked child, with all signals still blocked."""
     try:
+        if failpoints.armed:
+            failpoints.hit("birth.begin")
         if not kinship.die_with_parent(zygote_pid):
             os._exit(1)
         os.setsid()

@@ -15,10 +15,12 @@ zygote (``nursery``).
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import deque
 
+from .. import failpoints
 from ..errors import ExecutorClosedError, WorkerStartError
 from . import channel, frames, termination
 from .frames import Kind
@@ -26,6 +28,7 @@ from .nursery import Nursery
 from .shares import Share
 from .shortage import Gauge
 from .starts import Starts
+from .undisturbed import Undisturbed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +36,14 @@ if TYPE_CHECKING:
     from .shares import Tenant
     from .worker_handle import WorkerHandle
     from .zygote_client import Report, ZygoteClient
+
+#: What a system call says that this kernel does not have, or that a sandbox does not allow. It will not say otherwise
+#: the next time.
+_FORBIDDEN = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
+_ADVICE = (
+    "; workers need memfd_create, pidfd_open and prctl, and this kernel or sandbox lacks or forbids one of them: use "
+    "executor='thread'"
+)
 
 
 class Capacity:
@@ -199,7 +210,7 @@ class Capacity:
                     if not self._nursery.hear(report):
                         self._on_worker_report(report)
             except channel.Closed:
-                self._lose_zygote(zygote.kill())
+                self._lose_zygote(zygote.end())
                 return
             self._nursery.order()
 
@@ -240,7 +251,7 @@ class Capacity:
 
     def close(self) -> None:
         """End the zygote, and with it every worker. Leases still open find out."""
-        with self._lock:
+        with Undisturbed(), self._lock:
             if self.closed or os.getpid() != self.pid:
                 return
             self.closed = True
@@ -316,7 +327,10 @@ class Capacity:
         try:
             return self._nursery.fork()
         except (OSError, WorkerStartError) as error:
-            self._starts.failed(f"cannot start a worker: {error}", passing=isinstance(error, OSError))
+            number = error.errno if isinstance(error, OSError) else None
+            final = number in _FORBIDDEN and not (failpoints.armed and failpoints.hit("capacity.forbidden"))
+            advice = _ADVICE if final else ""
+            self._starts.failed(f"cannot start a worker: {error}{advice}", passing=number is not None, final=final)
             self._starts.slow_down()
             return None
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import signal
 
+from .. import failpoints
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +41,11 @@ def die_with_parent(parent_pid: int) -> bool:
     return os.getppid() == parent_pid
 
 
+def outlive_parent() -> None:
+    """Take back what :func:`die_with_parent` has asked for."""
+    _call(_PR_SET_PDEATHSIG, 0)
+
+
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, in place of init."""
     _call(_PR_SET_CHILD_SUBREAPER, 1)
@@ -55,6 +62,25 @@ def children() -> list[int]:
             return [int(word) for word in listing.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
         return [child for child in _all_pids() if (stat := read_stat(child)) is not None and stat[0] == pid]
+
+
+def end_children() -> None:
+    """Kill and reap every child, and every orphan that comes to be one by that, until none is left.
+
+    For a process with SIGCHLD blocked that adopts orphans.
+    """
+    if failpoints.armed and failpoints.hit("kinship.end_children"):
+        return
+    while True:
+        for pid in children():
+            os.kill(pid, signal.SIGKILL)  # not reaped: the number is its own
+        try:
+            while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+                pass
+        except ChildProcessError:
+            return
+        # A death is a (blocked, hence pending) SIGCHLD; the limit is for one that the listing has missed.
+        signal.sigtimedwait((signal.SIGCHLD,), 0.02)
 
 
 def session_members(sessions: frozenset[int]) -> list[int]:

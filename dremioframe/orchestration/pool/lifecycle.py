@@ -114,10 +114,8 @@ class Lifecycle:
         """Its process has ended."""
         if worker.incarnation not in self._floor.workers:
             return
-        self._intake.drain(worker)
-        while worker.unclaimed is not None:
-            self._intake.give_up_claim(worker)
-            self._intake.drain(worker)  # what it had finished behind that one counts
+        if not (failpoints.armed and failpoints.hit("lifecycle.drain")):
+            self._drain(worker)
         self._floor.remove(worker)
         self._unforked.pop(worker, None)
         self._booting.pop(worker, None)
@@ -142,6 +140,13 @@ class Lifecycle:
             return  # ``wait`` finds that out too, and says so
         if successor is not None:
             self.enlist(successor)
+
+    def _drain(self, worker: WorkerHandle) -> None:
+        """What it had finished counts."""
+        self._intake.drain(worker)
+        while worker.unclaimed is not None:
+            self._intake.give_up_claim(worker)
+            self._intake.drain(worker)  # as does what came behind that one
 
     def expire(self, now: float) -> None:
         """Something that the zygote must have done or said by now is missing: then it never will."""
@@ -204,6 +209,8 @@ class Lifecycle:
 
 def _casualties(worker: WorkerHandle) -> Casualties:
     """The calls of a dead worker that have started, as far as it can be trusted to say, and how long each has run."""
+    if failpoints.armed and failpoints.hit("lifecycle.blame"):
+        return {}
     if worker.fault:
         return {call_id: worker.running_s(call_id) for call_id in worker.calls}
     running, _ = worker.running()

@@ -11,6 +11,7 @@ import os
 import warnings
 import weakref
 
+from .. import failpoints
 from ..payload.store import Store
 from . import memory
 from .capacity import Capacity
@@ -151,6 +152,8 @@ def _close_all() -> None:
 
 def _after_fork_in_child() -> None:
     """The user's process has forked itself: nothing of its pools may be kept open, let alone used, in the child."""
+    if failpoints.armed and failpoints.hit("process_pool.after_fork"):
+        return
     for capacity in list(_open):
         capacity.abandon()
     _open.clear()

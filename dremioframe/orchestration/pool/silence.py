@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import time
 
+from .. import failpoints
 from . import kinship, status_page, termination
 from .floor import NEVER
 
@@ -95,6 +96,8 @@ class Silence:
 
     def _prod(self, worker: WorkerHandle, looks: int) -> None:
         """It has not reacted at so many looks."""
+        if failpoints.armed and failpoints.hit("silence.prod"):
+            return
         state = kinship.read_state(worker.pid)
         if worker.booted:
             worker.silent = True
@@ -102,5 +105,7 @@ class Silence:
         if state == _STOPPED:
             termination.resume(worker.pidfd)
         limit = _LONG_LIMIT if state in _WAITING else _LIMIT
+        if failpoints.armed and failpoints.hit("silence.waits_for_cpu"):
+            limit = _LIMIT
         if worker.booted and looks >= limit and state != _TRACED:
             self._floor.condemn(worker)  # no fault of it: a fault would make lost calls of those it has not begun

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 
+from .. import failpoints
 from ..errors import WorkerStartError
 
 _FAILURES_ALLOWED = 3
@@ -74,6 +75,8 @@ class Starts:
 
     def hopeless(self, alive: int) -> bool:
         """Whether there is no point in another start, with so many workers alive or being started."""
+        if failpoints.armed and failpoints.hit("starts.give_up"):
+            return False
         tried = self._failures >= _FAILURES_ALLOWED or self._passing >= _PASSING_ALLOWED
         return not alive and (self._final or tried)
 

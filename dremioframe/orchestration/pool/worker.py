@@ -26,6 +26,7 @@ import signal
 import sys
 import time
 
+from .. import failpoints
 from ..errors import TaskCancelled
 from ..payload.store import write_segment
 from . import frames, status_page
@@ -254,6 +255,8 @@ class _Worker:
             finally:
                 segment.close()
         except (OSError, MemoryError) as error:
+            if failpoints.armed and failpoints.hit("worker.undeliverable"):
+                raise
             why = f"its result of {size} bytes: {error}"
             self._send(frames.pack(Kind.UNDELIVERABLE, self._incarnation, call_id, why.encode()))
             return False

@@ -4,6 +4,8 @@
 
     coordinator (the user's process, may have threads)
         | posix_spawn: a fresh interpreter, own session          control channel: FORK -> <- FORKED, EXITED
+      sentry
+        | fork: see there
         v
       zygote ---- fork ---> worker (own session) ---> whatever tasks start
         ^                      |                         |
@@ -14,7 +16,7 @@ Why it exists: forking the user's process is unsafe when that has threads, and s
 
 It is the guardian. Two things say that the coordinator is gone: its pidfd, and the end of the control channel. (The
 second alone is not enough: a child that the user's process has forked may hold a copy. The first alone is not enough
-either: ``exec`` keeps the process.) Then it kills everything below it and ends.
+either: ``exec`` keeps the process.) Then it kills everything below it and ends. So it does when the sentry has died.
 
 It is the only reaper. A worker that has ended stays a zombie until its process group has been killed, so the group's
 number cannot belong to somebody else by then. What the worker's tasks had left behind (workers adopt orphans, and
@@ -40,7 +42,8 @@ import sys
 import time
 from collections import deque
 
-from . import birth, changes, channel, frames, kinship, streams
+from .. import failpoints
+from . import birth, changes, channel, frames, kinship, sentry, streams
 from .boot import CONTROL_FD, COORDINATOR_FD
 from .channel import Channel, Closed
 from .frames import Kind
@@ -66,9 +69,10 @@ def main(boot: BootMessage) -> NoReturn:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     sys.argv[:] = boot["argv"]
     control = channel.adopt(CONTROL_FD)
-    kinship.adopt_orphans()
-    changes.watch()
     try:
+        sentry_fd = sentry.leave_behind()
+        kinship.adopt_orphans()
+        changes.watch()
         preload(
             boot["preload"],
             (COORDINATOR_FD, CONTROL_FD),
@@ -80,12 +84,16 @@ def main(boot: BootMessage) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
         _refuse_to_boot(control, story(error))
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    birth.reset_signals()
+    if not (failpoints.armed and failpoints.hit("zygote.reset_signals")):
+        birth.reset_signals()
+    kinship.outlive_parent()  # the sentry; from here on its end is an event
     gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
-    _Zygote(control, newborn).serve()
+    _Zygote(control, newborn, sentry_fd).serve()
 
 
 def _refuse_to_boot(control: Channel, why: bytes) -> NoReturn:
+    if failpoints.armed and failpoints.hit("zygote.refusal"):
+        os._exit(1)
     try:
         control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=why))
     except Closed:
@@ -97,26 +105,29 @@ def _refuse_to_boot(control: Channel, why: bytes) -> NoReturn:
 class _Zygote:
     """The loop: orders from the coordinator, deaths of children."""
 
-    def __init__(self, control: Channel, newborn: birth.Newborn) -> None:
+    def __init__(self, control: Channel, newborn: birth.Newborn, sentry_fd: int) -> None:
         self._control = control
         self._newborn = newborn
+        self._guarded = (COORDINATOR_FD, sentry_fd)
         self._pid = os.getpid()
+        self._own_pidfd = os.pidfd_open(self._pid)
         self._workers: dict[int, int] = {}  # pid -> incarnation
         self._watched: dict[int, int] = {}  # pidfd -> pid, of workers and strangers
         self._strangers: set[int] = set()  # pids of watched children that are no workers
         self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._held: deque[tuple[float, bytes]] = deque()  # exit reports that wait for strangers to be gone
         self._epoll = select.epoll()
-        self._epoll.register(COORDINATOR_FD, select.EPOLLIN)
+        for fd in self._guarded:
+            self._epoll.register(fd, select.EPOLLIN)
         self._epoll.register(CONTROL_FD, select.EPOLLIN)
 
     def serve(self) -> NoReturn:
-        """Until the coordinator is gone."""
+        """Until the coordinator is gone, or the sentry."""
         try:
-            self._say(frames.pack(Kind.READY, 0))
+            self._say(frames.pack(Kind.READY, 0, detail=self._pid), (self._own_pidfd,))
             while True:
                 for fd, _ in self._epoll.poll(self._patience_s()):
-                    if fd == COORDINATOR_FD:
+                    if fd in self._guarded:
                         self._end()
                     elif fd == CONTROL_FD:
                         self._obey()
@@ -149,7 +160,8 @@ class _Zygote:
         try:
             self._fork(incarnation, fds)
         except OSError as error:
-            self._say(frames.pack(Kind.FORK_FAILED, incarnation, detail=error.errno or errno.EAGAIN))
+            if not (failpoints.armed and failpoints.hit("zygote.fork_failed")):
+                self._say(frames.pack(Kind.FORK_FAILED, incarnation, detail=error.errno or errno.EAGAIN))
         finally:
             channel.close_all(fds)
 
@@ -162,9 +174,11 @@ class _Zygote:
 
     def _fork(self, incarnation: int, fds: tuple[int, ...]) -> None:
         _flush_output()
+        if failpoints.armed:
+            failpoints.hit("zygote.fork")
         pid = os.fork()
         if pid == 0:
-            inherited = (CONTROL_FD, COORDINATOR_FD, self._epoll.fileno(), *self._watched)
+            inherited = (CONTROL_FD, *self._guarded, self._own_pidfd, self._epoll.fileno(), *self._watched)
             birth.live(self._newborn, self._pid, incarnation, fds, inherited)
         try:
             pidfd = os.pidfd_open(pid)
@@ -216,20 +230,12 @@ class _Zygote:
         self._epoll.register(pidfd, select.EPOLLIN)
 
     def _end(self) -> NoReturn:
-        """The coordinator is gone: leave nothing behind."""
+        """The coordinator is gone, or the sentry: leave nothing behind."""
         self._control.close()
         for pid in self._workers:
             _kill_group(pid)
-        while True:
-            for pid in kinship.children():
-                os.kill(pid, signal.SIGKILL)
-            try:
-                while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
-                    pass
-            except ChildProcessError:
-                os._exit(0)
-            # A death is a (blocked, hence pending) SIGCHLD; the limit is for one that the listing has missed.
-            signal.sigtimedwait((signal.SIGCHLD,), 0.02)
+        kinship.end_children()
+        os._exit(0)
 
     # --------------------------------------------------------------------------------------------------------- reports
 

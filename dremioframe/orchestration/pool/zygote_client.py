@@ -15,6 +15,7 @@ import select
 import signal
 import sys
 
+from .. import failpoints
 from ..errors import WorkerStartError
 from . import boot, channel, frames, interpreter, termination
 from .boot import BOOT_CODE, BOOT_FD, CONTROL_FD, COORDINATOR_FD
@@ -55,14 +56,17 @@ class ZygoteClient:
 
     Attributes:
         control_fd: For epoll: readable when :meth:`reports` has something to say.
-        pid: Its process id.
+        pid: The id of its sentry, which is our child, and ends when everything below it has ended.
+        server_pid: Its own process id; 0 as long as it has not said that it is ready.
     """
 
-    __slots__ = ("_control", "_pidfd", "control_fd", "pid")
+    __slots__ = ("_control", "_pidfd", "_server_pidfd", "control_fd", "pid", "server_pid")
 
     def __init__(self, pid: int, pidfd: int, control: channel.Channel) -> None:
         self.pid = pid
         self._pidfd = pidfd
+        self.server_pid = 0
+        self._server_pidfd = -1
         self._control = control
         self.control_fd = control.fd
 
@@ -131,27 +135,31 @@ class ZygoteClient:
             if not packet:
                 raise channel.Closed
             incarnation, (kind, _, detail, number) = frames.parse_any_sender(packet, frames.FROM_ZYGOTE)
+            if kind == Kind.READY and fds and self._server_pidfd < 0:
+                self.server_pid, self._server_pidfd, fds = detail, fds[0], ()
             text = packet[frames.HEADER_SIZE :].decode("utf-8", "replace")
             yield Report(kind, incarnation, detail, number, text, fds[0] if fds else -1)
 
     def end(self) -> str:
         """Make sure that it has ended, and how. It kills everything below it first; if it does not, it is killed."""
         self._control.hang_up()
-        if not self._wait(_END_LIMIT_S):
-            termination.kill(self._pidfd)
-            self._wait(_END_LIMIT_S)
-        return self._reap()
+        return self._reap() if self._wait(_END_LIMIT_S) else self.kill()
 
     def kill(self) -> str:
-        """End it at once; it is broken. Its workers die with it."""
-        termination.kill(self._pidfd)
-        self._wait(_END_LIMIT_S)
+        """End it at once; it is broken. Its workers die with it, and its sentry cleans up."""
+        if self._server_pidfd >= 0:
+            termination.kill(self._server_pidfd)
+        if self._server_pidfd < 0 or not self._wait(_END_LIMIT_S):
+            termination.kill(self._pidfd)
+            self._wait(_END_LIMIT_S)
         return self._reap()
 
     def forget(self) -> None:
         """In a child that the user's process has forked: this is not ours."""
         self._control.close()
         os.close(self._pidfd)
+        if self._server_pidfd >= 0:
+            os.close(self._server_pidfd)
 
     def _wait(self, timeout_s: float) -> bool:
         poll = select.poll()
@@ -163,6 +171,8 @@ class ZygoteClient:
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:  # somebody else's wait has taken it, or SIGCHLD is ignored in this program
+            if failpoints.armed and failpoints.hit("zygote_client.stolen_status"):
+                raise
             return termination.describe_exit(None, None)
         if pid == 0:
             return "does not end"
