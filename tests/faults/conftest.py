@@ -48,9 +48,12 @@ def gate(tmp_path: Path) -> Gate:
 def arm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """``arm(**{"point.name": "kill@2"})``: in this process and in all that start from now on."""
 
+    outside = os.environ.get(failpoints.VARIABLE, "")  # a protection is switched off, to see tests fail
+
     def armed(**points: str) -> None:
-        monkeypatch.setenv(failpoints.VARIABLE, ";".join(f"{name}={action}" for name, action in points.items()))
+        texts = [outside, *(f"{name}={action}" for name, action in points.items())]
+        monkeypatch.setenv(failpoints.VARIABLE, ";".join(texts))
         failpoints.load()
 
     yield armed
-    failpoints.load("")
+    failpoints.load(outside)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from random import Random
 from typing import assert_never
 
+from .. import failpoints
 from ..attempt import LocalOutcome
 from ..errors import OrchestrationError
 from ..interfaces import OutcomeStatus
@@ -135,7 +136,8 @@ class Coordinator:
     def _loop(self) -> None:
         machine, session = self._machine, self._session
         while not machine.finished:
-            self._take_in_stops()  # before anything new starts
+            if not (failpoints.armed and failpoints.hit("coordinator.stops")):
+                self._take_in_stops()  # before anything new starts
             if not machine.finished:
                 self._dispatch()
                 self._take_in(session.wait(self._wait_limit_s()))
@@ -169,6 +171,8 @@ class Coordinator:
 
     def _take_in(self, turn: Turn) -> None:
         """Tell the machine what happened, what is due and what was asked for."""
+        if failpoints.armed:
+            failpoints.hit("coordinator.turn")
         if turn.ended:
             self._take_in_ends(turn.ended)
         for task, attempt in turn.returned:
@@ -179,6 +183,8 @@ class Coordinator:
             self._take_in_timers()
 
     def _take_in_timers(self) -> None:
+        if failpoints.armed:
+            failpoints.hit("coordinator.timers")
         is_running = self._session.is_running
         due = self._timers.pop_due(self._session.now())
         self._handle([RetryDue(task, attempt, is_running(task, attempt)) for task, attempt in due])

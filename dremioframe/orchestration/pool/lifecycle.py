@@ -16,6 +16,7 @@ import time
 from functools import partial
 from signal import SIGKILL
 
+from .. import failpoints
 from . import boot, cpu, termination
 from .events import CallLost, CallReturned, CallStopped
 from .floor import NEVER
@@ -111,10 +112,8 @@ class Lifecycle:
         """Its process has ended."""
         if worker.incarnation not in self._floor.workers:
             return
-        self._intake.drain(worker)
-        while worker.unclaimed is not None:
-            self._intake.give_up_claim(worker)
-            self._intake.drain(worker)  # what it had finished behind that one counts
+        if not (failpoints.armed and failpoints.hit("lifecycle.drain")):
+            self._drain(worker)
         self._floor.remove(worker)
         self._unforked.pop(worker, None)
         self._booting.pop(worker, None)
@@ -128,6 +127,13 @@ class Lifecycle:
         self._casualties[worker] = (casualties, limit)
         self.due = min(self.due, limit)
         self._settle_if_known(worker)
+
+    def _drain(self, worker: WorkerHandle) -> None:
+        """What it had finished counts."""
+        self._intake.drain(worker)
+        while worker.unclaimed is not None:
+            self._intake.give_up_claim(worker)
+            self._intake.drain(worker)  # as does what came behind that one
 
     def expire(self, now: float) -> None:
         """Something that the zygote must have done or said by now is missing: then it never will."""
@@ -167,7 +173,11 @@ class Lifecycle:
         self._casualties.clear()
 
     def _settle_if_known(self, worker: WorkerHandle) -> None:
-        if worker.exit is None and not worker.orphaned:
+        if (
+            worker.exit is None
+            and not worker.orphaned
+            and not (failpoints.armed and failpoints.hit("lifecycle.settle"))
+        ):
             return
         casualties, _ = self._casualties.pop(worker)
         for call_id, wall_s in casualties.items():

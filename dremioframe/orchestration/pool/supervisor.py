@@ -27,6 +27,7 @@ import threading
 import time
 from collections import deque
 
+from .. import failpoints
 from .channel import OutOfDescriptors
 from .deadlines import Deadlines
 from .desk import Desk
@@ -81,7 +82,8 @@ class Lease:
         self._floor = floor = Floor()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         # Reentrant: a signal handler that wakes may have interrupted this thread in the middle of the same.
-        self._wake_lock = threading.RLock()
+        simple = failpoints.armed and failpoints.hit("supervisor.reentrant")
+        self._wake_lock = threading.Lock() if simple else threading.RLock()
         self._mail: deque[WorkerHandle | None] = deque()
         self._woken = False
         self._retreating = False  # some worker is to leave as soon as it is empty
@@ -187,6 +189,8 @@ class Lease:
         """Make a running or the next ``wait`` return. From any thread, and from a signal handler."""
         with self._wake_lock:
             if not self._closed:
+                if failpoints.armed:
+                    failpoints.hit("supervisor.wake")
                 self._woken = True
                 os.eventfd_write(self._wake_fd, 1)
 
@@ -358,6 +362,8 @@ class Lease:
         for worker in list(self._floor.workers.values()):
             if worker.calls:
                 self._stops.kill(worker)
+        if failpoints.armed:
+            failpoints.hit("supervisor.end_calls")
         while self._is_ending() and not self._capacity.closed and _monotonic() < until:
             if self._capacity.zygote is not self._zygote:
                 self._follow_zygote()

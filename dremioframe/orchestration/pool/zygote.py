@@ -40,6 +40,7 @@ import sys
 import time
 from collections import deque
 
+from .. import failpoints
 from . import birth, changes, channel, frames, kinship, streams
 from .boot import CONTROL_FD, COORDINATOR_FD
 from .channel import Channel, Closed
@@ -162,10 +163,14 @@ class _Zygote:
 
     def _fork(self, incarnation: int, fds: tuple[int, ...]) -> None:
         _flush_output()
+        if failpoints.armed:
+            failpoints.hit("zygote.fork")
         pid = os.fork()
         if pid == 0:
             inherited = (CONTROL_FD, COORDINATOR_FD, self._epoll.fileno(), *self._watched)
             birth.live(self._newborn, self._pid, incarnation, fds, inherited)
+        if failpoints.armed:
+            failpoints.hit("zygote.forked")
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
@@ -186,6 +191,8 @@ class _Zygote:
         incarnation = self._workers.pop(pid, None)
         if incarnation is not None:
             _kill_group(pid)
+        if failpoints.armed:
+            failpoints.hit("zygote.reap")
         os.waitpid(pid, 0)
         self._withdraw(pidfd)
         self._epoll.unregister(pidfd)
@@ -236,6 +243,8 @@ class _Zygote:
     def _release_reports(self) -> None:
         now = time.monotonic()
         while self._held and (not self._strangers or self._held[0][0] <= now):
+            if failpoints.armed:
+                failpoints.hit("zygote.report")
             self._say(self._held.popleft()[1])
 
     def _patience_s(self) -> float:
