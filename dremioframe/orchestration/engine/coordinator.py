@@ -171,9 +171,9 @@ class Coordinator:
 
     def _take_in(self, turn: Turn) -> None:
         """Tell the machine what happened, what is due and what was asked for."""
-        if failpoints.armed:
-            failpoints.hit("coordinator.turn")
         if turn.ended:
+            if failpoints.armed:
+                failpoints.hit("coordinator.ends")
             self._take_in_ends(turn.ended)
         for task, attempt in turn.returned:
             self._perform(self._machine.untake(task, attempt))

@@ -294,6 +294,7 @@ class Lease:
     def _read_mail(self) -> None:
         while self._mail:
             worker = self._mail.popleft()
+            self._follow_zygote()
             if worker is None:
                 self._woken = True
                 if self._retreating:
@@ -311,7 +312,12 @@ class Lease:
             return
 
     def _follow_zygote(self) -> None:
-        """Another fork server is in office: listen to that one. The old one's descriptor is closed already."""
+        """If another fork server is in office, listen to that one. The old one's descriptor is closed already.
+
+        Before anything new is watched, or let go: it may have been given the number of that descriptor.
+        """
+        if self._capacity.zygote is self._zygote:
+            return
         floor = self._floor
         if self._zygote is not None:
             floor.forget(self._zygote.control_fd)
@@ -344,6 +350,7 @@ class Lease:
             if not self._capacity.closed:
                 self._end_calls()
         finally:
+            self._follow_zygote()
             for worker in list(self._floor.workers.values()):
                 self._let_go(worker)
             self._lifecycle.forget()
@@ -362,11 +369,8 @@ class Lease:
         for worker in list(self._floor.workers.values()):
             if worker.calls:
                 self._stops.kill(worker)
-        if failpoints.armed:
-            failpoints.hit("supervisor.end_calls")
         while self._is_ending() and not self._capacity.closed and _monotonic() < until:
-            if self._capacity.zygote is not self._zygote:
-                self._follow_zygote()
+            self._follow_zygote()
             self._floor.events.clear()
             self._woken = False
             self._turn(until)
