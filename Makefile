@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test test-all bench reliability venv lint types imports unit wheel clean
+.PHONY: demo test test-all test-the-tests bench reliability venv lint types imports unit wheel clean
 
 demo: venv
 	$(BIN)/python examples/flights_etl.py
@@ -18,6 +18,10 @@ test: lint types imports unit wheel
 # The suite on every other supported Python that this machine has; says which it did not find.
 test-all: test
 	$(BIN)/python tools/other_pythons.py 3.12 3.13
+
+# Switches off one protection after the other and demands that a test fails; `make test-the-tests ARGS="R3 R5"` for some.
+test-the-tests: venv
+	$(BIN)/python tools/test_the_tests.py $(ARGS)
 
 # Measures us and every peer of the extra `bench`, in under half an hour. `make bench ARGS=--quick` only sees whether it
 # all works (`ARGS=--help` tells the rest), `WORKFLOWS=DIR` takes recorded DAGs, `DOCS=1` rewrites docs/performance.md.

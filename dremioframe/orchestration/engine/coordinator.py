@@ -139,7 +139,8 @@ class Coordinator:
     def _loop(self) -> None:
         machine, session = self._machine, self._session
         while not machine.finished:
-            self._take_in_stops()  # before anything new starts
+            if not (failpoints.armed and failpoints.hit("coordinator.stops")):
+                self._take_in_stops()  # before anything new starts
             if not machine.finished:
                 self._dispatch()
                 self._take_in(session.wait(self._wait_limit_s()))
@@ -174,6 +175,8 @@ class Coordinator:
     def _take_in(self, turn: Turn) -> None:
         """Tell the machine what happened, what is due and what was asked for."""
         if turn.ended:
+            if failpoints.armed:
+                failpoints.hit("coordinator.ends")
             self._take_in_ends(turn.ended)
         for task, attempt in turn.returned:
             self._perform(self._machine.untake(task, attempt))
@@ -187,6 +190,8 @@ class Coordinator:
             self._take_in_timers()
 
     def _take_in_timers(self) -> None:
+        if failpoints.armed:
+            failpoints.hit("coordinator.timers")
         is_running = self._session.is_running
         due = self._timers.pop_due(self._session.now())
         self._handle([RetryDue(task, attempt, is_running(task, attempt)) for task, attempt in due])

@@ -95,7 +95,7 @@ class Capacity:
 
     def check_usable(self) -> None:
         """Raise ExecutorClosedError if it was closed, or belongs to the process that this one was forked from."""
-        if self.closed:
+        if self.closed and not (failpoints.armed and failpoints.hit("capacity.closed")):
             raise ExecutorClosedError("the process pool is closed")
         if os.getpid() != self.pid:
             raise ExecutorClosedError("the process pool was used after fork: it belongs to the parent process")
@@ -169,7 +169,8 @@ class Capacity:
             del self._owners[worker.incarnation]
             self._nursery.cancel(worker)
             self._unsettled[worker.incarnation] = (worker, share)
-            share.workers -= 1
+            if not (failpoints.armed and failpoints.hit("capacity.place")):
+                share.workers -= 1
             for other in (share, *self.hungry):  # it may have been the last, and nothing else would wake its lease
                 other.post(None)
 

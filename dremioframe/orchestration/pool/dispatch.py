@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from .. import failpoints
 from .events import CallReturned, MemoryShort
 from .floor import NEVER
 from .shortage import Shortage
@@ -293,6 +294,8 @@ class Dispatch:
         return True
 
     def _hire(self) -> WorkerHandle | None:
+        if failpoints.armed:
+            failpoints.hit("dispatch.hire")
         worker = self._capacity.acquire(self._share)
         if worker is not None:
             self._lifecycle.enlist(worker)

@@ -59,7 +59,9 @@ class Intake:
         self._ended_type = ended_type
 
     def drain(self, worker: WorkerHandle) -> None:
-        """Read all outcomes that are there."""
+        """Read all outcomes that are there. One who has sent nonsense is not listened to any more."""
+        if worker.fault:
+            return
         calls = worker.calls
         before, wall_ns = len(calls), 0
         try:

@@ -186,7 +186,11 @@ class Lifecycle:
         self._casualties.clear()
 
     def _settle_if_known(self, worker: WorkerHandle) -> None:
-        if worker.exit is None and not worker.orphaned:
+        if (
+            worker.exit is None
+            and not worker.orphaned
+            and not (failpoints.armed and failpoints.hit("lifecycle.settle"))
+        ):
             return
         casualties, _ = self._casualties.pop(worker)
         for call_id, wall_s in casualties.items():

@@ -136,6 +136,8 @@ _open: set[Capacity] = set()
 
 def _dropped(capacity: Capacity) -> None:
     """The pool was garbage-collected. No lease is open: it would hold the pool."""
+    if failpoints.armed and failpoints.hit("process_pool.dropped"):
+        return
     forgotten = not capacity.closed and os.getpid() == capacity.pid
     capacity.close()
     _open.discard(capacity)

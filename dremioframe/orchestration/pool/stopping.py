@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 
+from .. import failpoints
 from . import termination
 from .floor import NEVER
 
@@ -92,6 +93,8 @@ class Stops:
         order = worker.order
         if order is None or worker.pidfd < 0 or order.asked_at != NEVER:
             return
+        if failpoints.armed:
+            failpoints.hit("stopping.signal")
         termination.ask_to_end(worker.pidfd, dump=order.dump)
         order.asked_at = time.monotonic()
         order.kill_at = order.asked_at + max(self._grace_s, _DUMP_S if order.dump else 0.0)
@@ -119,7 +122,10 @@ class Stops:
 
     def _is_held(self, worker: WorkerHandle, call_id: int) -> bool:
         """Whether the worker has received the call and not ended it. All its unread calls are taken back."""
-        self._floor.take_back(worker)
+        if not (failpoints.armed and failpoints.hit("stopping.take_back")):
+            self._floor.take_back(worker)
+        if failpoints.armed and failpoints.hit("stopping.drain"):
+            return call_id in worker.calls
         for _ in range(2):  # the second time for what was sent while the first was being read
             if call_id not in worker.calls:
                 return False

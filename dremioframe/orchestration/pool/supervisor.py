@@ -28,6 +28,7 @@ import threading
 import time
 from collections import deque
 
+from .. import failpoints
 from .channel import OutOfDescriptors
 from .deadlines import Deadlines
 from .desk import Desk
@@ -86,7 +87,8 @@ class Lease:
         self._floor = floor = Floor()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         # Reentrant: a signal handler that wakes may have interrupted this thread in the middle of the same.
-        self._wake_lock = threading.RLock()
+        simple = failpoints.armed and failpoints.hit("supervisor.reentrant")
+        self._wake_lock = threading.Lock() if simple else threading.RLock()
         self._mail: deque[WorkerHandle | None] = deque()
         self._woken = False
         self._retreating = False  # some worker is to leave as soon as it is empty
@@ -204,6 +206,8 @@ class Lease:
         """Make a running or the next ``wait`` return. From any thread, and from a signal handler."""
         with self._wake_lock:
             if not self._closed:
+                if failpoints.armed:
+                    failpoints.hit("supervisor.wake")
                 self._woken = True
                 os.eventfd_write(self._wake_fd, 1)
 
@@ -303,6 +307,7 @@ class Lease:
     def _read_mail(self) -> None:
         while self._mail:
             worker = self._mail.popleft()
+            self._follow_zygote()
             if worker is None:
                 self._woken = True
                 if self._retreating:
@@ -320,7 +325,12 @@ class Lease:
             return
 
     def _follow_zygote(self) -> None:
-        """Another fork server is in office: listen to that one. The old one's descriptor is closed already."""
+        """If another fork server is in office, listen to that one. The old one's descriptor is closed already.
+
+        Before anything new is watched, or let go: it may have been given the number of that descriptor.
+        """
+        if self._capacity.zygote is self._zygote:
+            return
         floor = self._floor
         if self._zygote is not None:
             floor.forget(self._zygote.control_fd)
@@ -353,6 +363,7 @@ class Lease:
             if not self._capacity.closed:
                 self._end_calls()
         finally:
+            self._follow_zygote()
             for worker in list(self._floor.workers.values()):
                 self._let_go(worker)
             self._lifecycle.forget()
@@ -372,8 +383,7 @@ class Lease:
             if worker.calls:
                 self._stops.kill(worker)
         while self._is_ending() and not self._capacity.closed and _monotonic() < until:
-            if self._capacity.zygote is not self._zygote:
-                self._follow_zygote()
+            self._follow_zygote()
             self._floor.events.clear()
             self._woken = False
             self._turn(until)

@@ -165,9 +165,13 @@ class _Worker:
         slots = self._slots
         if self._peak_rose:
             self._forget_peak()
+        if failpoints.armed:
+            failpoints.hit("worker.received")
         slots[_STARTED_NS] = started_ns = _monotonic_ns()
         slots[_RUNNING] = call_id
         retiring = self._run(call_id, body, run, started_ns)  # and with it go the arguments and the result
+        if failpoints.armed:
+            failpoints.hit("worker.told")
         try:
             self._hygiene.clean(_monotonic_ns() - started_ns)
         except Exception:  # noqa: BLE001 - whatever could not be put back, the next call must not find it
@@ -216,6 +220,8 @@ class _Worker:
         self._cpu_s, self._peak_kib, self._peak_rose = cpu_s, peak_kib, rose
         wall_ns = _monotonic_ns() - started_ns
         stats = (started_ns, cpu_ns, peak, self._ports.bytes_in)
+        if failpoints.armed:
+            failpoints.hit("worker.outcome")
         outcome = frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload)
         if self._may_wait(detail, outcome) and self._ring.put(outcome):
             self._unheard += 1

@@ -180,6 +180,8 @@ class _Zygote:
         if pid == 0:
             inherited = (CONTROL_FD, *self._guarded, self._own_pidfd, self._epoll.fileno(), *self._watched)
             birth.live(self._newborn, self._pid, incarnation, fds, inherited)
+        if failpoints.armed:
+            failpoints.hit("zygote.forked")
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
@@ -200,6 +202,8 @@ class _Zygote:
         incarnation = self._workers.pop(pid, None)
         if incarnation is not None:
             _kill_group(pid)
+        if failpoints.armed:
+            failpoints.hit("zygote.reap")
         os.waitpid(pid, 0)
         self._withdraw(pidfd)
         self._epoll.unregister(pidfd)
@@ -242,6 +246,8 @@ class _Zygote:
     def _release_reports(self) -> None:
         now = time.monotonic()
         while self._held and (not self._strangers or self._held[0][0] <= now):
+            if failpoints.armed:
+                failpoints.hit("zygote.report")
             self._say(self._held.popleft()[1])
 
     def _patience_s(self) -> float:
