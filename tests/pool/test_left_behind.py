@@ -130,8 +130,21 @@ def test_output_is_flushed_with_the_call(capfd, client):
     assert capfd.readouterr().out == "flushed"
 
 
-def test_u22_stdin_is_empty(client):
-    assert client.run("import sys; out = repr(sys.stdin.read()).encode()") == b"''"
+def test_u22_stdin_is_empty_and_the_users_own_stays_unread(make_pool, connect):
+    """The user's program has a line waiting on its standard input; workers inherit that descriptor if they may."""
+    reading, writing = os.pipe()
+    before = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        os.write(writing, b"for the user\n")
+        os.close(writing)
+        client = connect(make_pool())
+        assert client.run("import os, sys; out = repr((sys.stdin.read(), os.read(0, 9))).encode()") == b"('', b'')"
+        assert os.read(0, 100) == b"for the user\n"
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(reading)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +162,17 @@ def test_u22_stdin_is_empty(client):
             "import os; os.environ['NEW'] = '1'",
             "import subprocess; out = subprocess.check_output(['env']).split(b'_=')[0]",
         ),
+        ("import sys; sys.settrace(lambda *_: None)", "import sys; out = str(sys.gettrace()).encode()"),
+        ("import sys; sys.setprofile(lambda *_: None)", "import sys; out = str(sys.getprofile()).encode()"),
+    ],
+)
+def test_u23_process_state_is_put_back(client, pid, change, look):
+    is_put_back(client, pid, change, look)
+
+
+@pytest.mark.parametrize(
+    ("change", "look"),
+    [
         (
             "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})",
             "import signal; out = repr(signal.pthread_sigmask(signal.SIG_BLOCK, ())).encode()",
@@ -161,12 +185,13 @@ def test_u22_stdin_is_empty(client):
             "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)",
             "import signal; out = repr(str(signal.getsignal(15))[:30]).encode()",
         ),
-        ("import sys; sys.settrace(lambda *_: None)", "import sys; out = str(sys.gettrace()).encode()"),
-        ("import sys; sys.setprofile(lambda *_: None)", "import sys; out = str(sys.getprofile()).encode()"),
-        ("import sys; sys.setrecursionlimit(77777)", "import sys; out = str(sys.getrecursionlimit()).encode()"),
     ],
 )
-def test_u23_u24_process_state_is_put_back(client, pid, change, look):
+def test_u24_signal_handling_is_put_back(client, pid, change, look):
+    is_put_back(client, pid, change, look)
+
+
+def is_put_back(client, pid, change, look):
     before = client.run(look)
     client.run(change)
     assert client.run(look) == before
@@ -227,6 +252,11 @@ def test_u26_deep_recursion(client, pid):
     assert event.status == 1
     assert b"RecursionError" in bytes(event.payload)
     assert same_worker(client, pid)
+
+
+def test_u26_the_recursion_limit_is_put_back(client, pid):
+    look = "import sys; out = str(sys.getrecursionlimit()).encode()"
+    is_put_back(client, pid, "import sys; sys.setrecursionlimit(77777)", look)
 
 
 def test_u27_memory_error(client, pid):

@@ -16,6 +16,7 @@ import os
 import threading
 from collections import deque
 
+from .. import failpoints
 from . import segments
 from .segments import Segment
 from .shelves import Shelves
@@ -133,7 +134,7 @@ def write_segment(
     Raises:
         OSError: No descriptor, or the memory or the disk that was chosen is full.
     """
-    if size > room:
+    if size > room and not (failpoints.armed and failpoints.hit("store.budget")):
         directory = find_spill_dir(spill_dir)
         if directory is not None:
             return Segment.spill(parts, size, directory)

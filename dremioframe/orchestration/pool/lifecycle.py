@@ -16,6 +16,7 @@ import time
 from functools import partial
 from signal import SIGKILL
 
+from .. import failpoints
 from . import boot, cpu, termination
 from .events import CallLost, CallReturned, CallStopped
 from .floor import NEVER
@@ -190,6 +191,8 @@ class Lifecycle:
 
 def _casualties(worker: WorkerHandle) -> Casualties:
     """The calls of a dead worker that have started, as far as it can be trusted to say, and how long each has run."""
+    if failpoints.armed and failpoints.hit("lifecycle.casualties"):
+        return {}
     if worker.fault:
         return {call_id: worker.running_s(call_id) for call_id in worker.calls}
     running, _ = worker.running()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 
+from .. import failpoints
 from . import termination
 from .floor import NEVER
 
@@ -115,6 +116,8 @@ class Stops:
             return
         order.killed = True
         order.kill_at = NEVER
+        if failpoints.armed and failpoints.hit("stopping.kill"):
+            return
         self._floor.condemn(worker)
 
     def _is_held(self, worker: WorkerHandle, call_id: int) -> bool:
