@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dremioframe.orchestration import PipelineRun
 
-LIMIT_S = 30
+LIMIT_S = 20
 GIB = 1 << 30
 
 

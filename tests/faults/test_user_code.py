@@ -16,7 +16,7 @@ import pytest
 
 from dremioframe.orchestration import Pipeline, ProcessExecutor, Task, TaskError, WorkerLostError
 
-LIMIT_S = 30
+LIMIT_S = 20
 
 
 def pipeline_of(*tasks: Task) -> Pipeline:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import pytest
 from pool_waiting import alive
 
 from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost
 
+LIMIT_S = 20.0
 PID = "import os; out = str(os.getpid()).encode()"
 
 
@@ -30,6 +32,21 @@ def test_u18_a_forked_child_that_falls_out_of_the_call(client, pid):
     """
     for _ in range(5):
         assert client.run(source) == b"parent"
+    assert same_worker(client, pid)
+
+
+def test_u18_a_forked_child_sends_no_second_outcome(client, pid):
+    """It falls out late and with more seconds of CPU than the worker has used, so that nothing else stops it."""
+    source = """
+        import os, resource
+        def used(): return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        limit = used() + 0.01
+        child = os.fork()
+        while not child and used() < limit: pass
+        out = str(child).encode()
+    """
+    child = int(client.run(source))
+    assert client.run(f"import os; out = repr(os.waitpid({child}, 0)).encode()") == repr((child, 0)).encode()
     assert same_worker(client, pid)
 
 
@@ -85,6 +102,30 @@ INBOX = min(fd for fd in map(int, os.listdir("/proc/self/fd"))
     assert "closed or replaced by the task" in event.description
     assert not path.exists() or path.read_bytes() == b""
     assert client.run("out = b'next'") == b"next"
+
+
+def test_u19_nothing_is_written_to_a_socket_in_the_channels_place(client, tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(path)
+        listening.listen()
+        listening.settimeout(LIMIT_S)
+        source = f"""
+            import os, socket, stat
+            inbox = min(fd for fd in map(int, os.listdir("/proc/self/fd"))
+                        if fd > 2 and os.path.exists(f"/proc/self/fd/{{fd}}") and stat.S_ISSOCK(os.stat(fd).st_mode))
+            users = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            users.connect({path!r})
+            os.dup2(users.fileno(), inbox)
+        """
+        call_id = client.submit(source)
+        users, _ = listening.accept()
+        with users:
+            users.settimeout(LIMIT_S)
+            assert users.recv(1000) == b""  # its end, and nothing before
+    event = client.end(call_id)
+    assert isinstance(event, CallLost)
+    assert "closed or replaced by the task" in event.description
 
 
 def test_u19_a_closed_side_channel_is_told_to_who_asks(client):
