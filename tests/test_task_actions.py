@@ -90,7 +90,7 @@ class GeneratorCallable:
         (functools.partial(AsyncCallable()), "async function"),
     ],
 )
-def test_async_and_generator_functions_are_refused(action: Any, reason: str) -> None:
+def test_u34_async_and_generator_functions_are_refused(action: Any, reason: str) -> None:
     with pytest.raises(DefinitionError, match=f"task 't': the action is an? {reason}"):
         Task("t", action)
 

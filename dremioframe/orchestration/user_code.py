@@ -6,6 +6,7 @@ may not: retry counts, delays, time-outs (the business of whoever makes attempts
 
 from __future__ import annotations
 
+from . import failpoints
 from .context import running_task
 from .errors import FailTask, NestedRunError, PayloadError, RetryTask, SkipTask, TaskCancelled, checked_delay
 from .interfaces import OutcomeStatus
@@ -72,7 +73,9 @@ def run_user_code(
                 f"call its plain function: {value.name}.fn(...)",
                 task=task_name,
             )
-    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is the outcome of its attempt
+    except BaseException as error:
+        if failpoints.armed and not issubclass(type(error), Exception) and failpoints.hit("user_code.base_exceptions"):
+            raise
         return judge(error, job.retry_on)
     finally:
         running_task.reset(token)

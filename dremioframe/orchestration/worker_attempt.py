@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import calls
+from . import calls, failpoints
 from .context import Context
 from .errors import NestedRunError, OrchestrationError, PayloadError
 from .interfaces import OutcomeStatus
@@ -54,6 +54,8 @@ class AttemptRunner:
         try:
             return self._attempt(call_id, body)
         except PayloadError as error:
+            if failpoints.armed and failpoints.hit("worker_attempt.unpickle"):
+                raise
             return _pack_failure(OutcomeStatus.FAILED, Failure.payload(error.stage, error.path, error.args[0]))
         except NestedRunError as error:  # from a module that runs a pipeline when it is imported
             return _pack_failure(OutcomeStatus.FAILED, Failure.capture(error))
@@ -91,6 +93,8 @@ class AttemptRunner:
             failure = Failure.capture(ended.error, note=ended.note)
             return _pack_failure(ended.status, failure, ended.retryable, ended.retry_delay_s)
         except codec.EncodeError as error:
+            if failpoints.armed and failpoints.hit("worker_attempt.pack"):
+                raise
             failure = Failure.payload("result_pickle", f"result{error.path}", error.reason)
             return _pack_failure(OutcomeStatus.FAILED, failure)
         except BaseException as error:

@@ -129,7 +129,7 @@ def test_base_exceptions_of_a_task_fail_it_and_nothing_else(executor, error):
     assert run["good"] == 1
 
 
-def test_an_exception_may_be_a_value(executor):
+def test_u9_an_exception_may_be_a_value(executor):
     run = pipeline_of(Task("t", lambda: ValueError("only data"))).run(executor=executor)
     assert isinstance(run["t"], ValueError)
 

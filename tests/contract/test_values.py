@@ -230,7 +230,7 @@ def test_unpicklable_results_and_arguments():
     assert len(pid) == 1, "the worker lived on"
 
 
-def test_unpicklable_run_value_fails_only_who_reads_it():
+def test_p1_unpicklable_run_value_fails_only_who_reads_it():
     reader = Task("reader", lambda context: context["bad"])
     other = Task("other", lambda context: context["good"])
     run = pipeline_of(reader, other).run(context={"bad": Stubborn(), "good": 1}, executor="process")
@@ -243,7 +243,7 @@ class ExplodesOnLoad:
         return (int, ("not a number",))
 
 
-def test_a_result_that_does_not_unpickle_fails_its_consumer_only():
+def test_p7_a_result_that_does_not_unpickle_fails_its_consumer_only():
     make = Task("make", ExplodesOnLoad)
     consume = Task("consume", lambda context: context["make"])
     make.set_downstream(consume)

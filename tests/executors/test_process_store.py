@@ -70,7 +70,7 @@ def files_in(directory):
     return found
 
 
-def test_results_beyond_the_budget_go_to_disk_and_leave_nothing_there(tmp_path):
+def test_p13_results_beyond_the_budget_go_to_disk_and_leave_nothing_there(tmp_path):
     def make():
         return np.arange(50_000)
 
@@ -136,7 +136,7 @@ def test_a_finished_run_is_freed_without_the_collector(executor):
         gc.enable()
 
 
-def test_o15_a_full_disk_or_memory_fails_the_attempt_and_not_its_worker(tmp_path):
+def test_o15_p13_a_full_disk_or_memory_fails_the_attempt_and_not_its_worker(tmp_path):
     def make():
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
         return b"x" * 100_000, os.getpid()

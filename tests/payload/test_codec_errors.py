@@ -57,8 +57,10 @@ def test_an_open_file_is_not_sent_as_its_contents(tmp_path: Path) -> None:
 
 
 def test_p2_an_interrupt_that_an_object_makes_up_is_its_own_doing() -> None:
-    with pytest.raises(EncodeError, match="KeyboardInterrupt"):
+    with pytest.raises((EncodeError, KeyboardInterrupt)) as caught:  # the second would end the whole suite
         codec.encode([Raises(KeyboardInterrupt())])
+    assert type(caught.value) is EncodeError
+    assert "KeyboardInterrupt" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, dict])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import pytest
 from pool_waiting import alive
 
 from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost
 
+LIMIT_S = 20.0
 PID = "import os; out = str(os.getpid()).encode()"
 
 
@@ -30,6 +32,21 @@ def test_u18_a_forked_child_that_falls_out_of_the_call(client, pid):
     """
     for _ in range(5):
         assert client.run(source) == b"parent"
+    assert same_worker(client, pid)
+
+
+def test_u18_a_forked_child_sends_no_second_outcome(client, pid):
+    """It falls out late and with more seconds of CPU than the worker has used, so that nothing else stops it."""
+    source = """
+        import os, resource
+        def used(): return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        limit = used() + 0.01
+        child = os.fork()
+        while not child and used() < limit: pass
+        out = str(child).encode()
+    """
+    child = int(client.run(source))
+    assert client.run(f"import os; out = repr(os.waitpid({child}, 0)).encode()") == repr((child, 0)).encode()
     assert same_worker(client, pid)
 
 
@@ -87,6 +104,30 @@ INBOX = min(fd for fd in map(int, os.listdir("/proc/self/fd"))
     assert client.run("out = b'next'") == b"next"
 
 
+def test_u19_nothing_is_written_to_a_socket_in_the_channels_place(client, tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(path)
+        listening.listen()
+        listening.settimeout(LIMIT_S)
+        source = f"""
+            import os, socket, stat
+            inbox = min(fd for fd in map(int, os.listdir("/proc/self/fd"))
+                        if fd > 2 and os.path.exists(f"/proc/self/fd/{{fd}}") and stat.S_ISSOCK(os.stat(fd).st_mode))
+            users = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            users.connect({path!r})
+            os.dup2(users.fileno(), inbox)
+        """
+        call_id = client.submit(source)
+        users, _ = listening.accept()
+        with users:
+            users.settimeout(LIMIT_S)
+            assert users.recv(1000) == b""  # its end, and nothing before
+    event = client.end(call_id)
+    assert isinstance(event, CallLost)
+    assert "closed or replaced by the task" in event.description
+
+
 def test_u19_a_closed_side_channel_is_told_to_who_asks(client):
     source = """
         import os, stat
@@ -130,8 +171,21 @@ def test_output_is_flushed_with_the_call(capfd, client):
     assert capfd.readouterr().out == "flushed"
 
 
-def test_u22_stdin_is_empty(client):
-    assert client.run("import sys; out = repr(sys.stdin.read()).encode()") == b"''"
+def test_u22_stdin_is_empty_and_the_users_own_stays_unread(make_pool, connect):
+    """The user's program has a line waiting on its standard input; workers inherit that descriptor if they may."""
+    reading, writing = os.pipe()
+    before = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        os.write(writing, b"for the user\n")
+        os.close(writing)
+        client = connect(make_pool())
+        assert client.run("import os, sys; out = repr((sys.stdin.read(), os.read(0, 9))).encode()") == b"('', b'')"
+        assert os.read(0, 100) == b"for the user\n"
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(reading)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +203,17 @@ def test_u22_stdin_is_empty(client):
             "import os; os.environ['NEW'] = '1'",
             "import subprocess; out = subprocess.check_output(['env']).split(b'_=')[0]",
         ),
+        ("import sys; sys.settrace(lambda *_: None)", "import sys; out = str(sys.gettrace()).encode()"),
+        ("import sys; sys.setprofile(lambda *_: None)", "import sys; out = str(sys.getprofile()).encode()"),
+    ],
+)
+def test_u23_process_state_is_put_back(client, pid, change, look):
+    is_put_back(client, pid, change, look)
+
+
+@pytest.mark.parametrize(
+    ("change", "look"),
+    [
         (
             "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})",
             "import signal; out = repr(signal.pthread_sigmask(signal.SIG_BLOCK, ())).encode()",
@@ -161,12 +226,13 @@ def test_u22_stdin_is_empty(client):
             "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)",
             "import signal; out = repr(str(signal.getsignal(15))[:30]).encode()",
         ),
-        ("import sys; sys.settrace(lambda *_: None)", "import sys; out = str(sys.gettrace()).encode()"),
-        ("import sys; sys.setprofile(lambda *_: None)", "import sys; out = str(sys.getprofile()).encode()"),
-        ("import sys; sys.setrecursionlimit(77777)", "import sys; out = str(sys.getrecursionlimit()).encode()"),
     ],
 )
-def test_u23_u24_process_state_is_put_back(client, pid, change, look):
+def test_u24_signal_handling_is_put_back(client, pid, change, look):
+    is_put_back(client, pid, change, look)
+
+
+def is_put_back(client, pid, change, look):
     before = client.run(look)
     client.run(change)
     assert client.run(look) == before
@@ -227,6 +293,11 @@ def test_u26_deep_recursion(client, pid):
     assert event.status == 1
     assert b"RecursionError" in bytes(event.payload)
     assert same_worker(client, pid)
+
+
+def test_u26_the_recursion_limit_is_put_back(client, pid):
+    look = "import sys; out = str(sys.getrecursionlimit()).encode()"
+    is_put_back(client, pid, "import sys; sys.setrecursionlimit(77777)", look)
 
 
 def test_u27_memory_error(client, pid):

@@ -11,60 +11,12 @@ from pool_waiting import alive, gone
 
 from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
 
-ENDLESS = {
-    "python loop": "while True: pass",
-    "sleep": "import time; time.sleep(600)",
-    "c loop that holds the GIL": "sum(range(10**12))",
-    "catastrophic regex": "import re; re.match(r'(a+)+b', 'a' * 40)",
-    "swallowed exceptions": """
-while True:
-    try:
-        while True: pass
-    except BaseException:
-        pass
-""",
-    "ignored SIGTERM": "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: time.sleep(1)",
-    "blocked signals": """
-import signal, time
-signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-while True: time.sleep(1)
-""",
-    "stopped process": "import os, signal, time\nos.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(600)",
-    "stops itself again": """
-import os, signal
-while True: os.kill(os.getpid(), signal.SIGSTOP)
-""",
-    "waits for a lock": "import threading; threading.Lock().acquire() and threading.Semaphore(0).acquire()",
-    "endless finally": """
-try:
-    while True: pass
-finally:
-    while True: pass
-""",
-}
-
 
 def stop(client, call_id, dump=True):
     began = time.monotonic()
     client.lease.stop(call_id, dump=dump)
     event = client.end(call_id, resubmit=False)
     return event, time.monotonic() - began
-
-
-@pytest.mark.parametrize("kind", ENDLESS)
-def test_u12_u13_u14_u31_everything_can_be_stopped(make_pool, connect, kind):
-    client = connect(make_pool(kill_grace_s=0.1))
-    call_id = client.submit("ports.request(b'here')\n" + ENDLESS[kind])
-    client.hear()
-    pid = client.workers[0].pid
-    event, took_s = stop(client, call_id)
-    assert isinstance(event, CallStopped)
-    assert event.pid == pid
-    assert not alive(pid)
-    assert took_s < 5
-    if kind != "blocked signals":
-        assert "<string>" in event.stack
-    assert client.run("out = b'pool goes on'") == b"pool goes on"
 
 
 @pytest.mark.parametrize("source", ["while True: pass", "sum(range(10**12))", "import os\nos.kill(os.getpid(), 19)"])
@@ -351,23 +303,28 @@ ports.request(os.read(ready, 100).strip())
 """
 
 
-@pytest.mark.parametrize("source", [TREE, DAEMON])
 @pytest.mark.parametrize("end", ["stop", "crash", "exit", "close"])
-def test_u16_u17_what_a_task_started_ends_with_its_worker(make_pool, connect, source, end):
-    client = connect(make_pool(kill_grace_s=0.05))
+def test_u16_children_of_a_task_end_with_its_worker(make_pool, connect, end):
+    end_with_its_worker(connect(make_pool(kill_grace_s=0.05)), TREE, 2, end)
+
+
+@pytest.mark.parametrize("end", ["stop", "crash", "exit", "close"])
+def test_u17_a_daemon_ends_with_the_worker_it_came_from(make_pool, connect, end):
+    end_with_its_worker(connect(make_pool(kill_grace_s=0.05)), DAEMON, 1, end)
+
+
+def end_with_its_worker(client, source, count, end):
     finish = {"crash": "os.kill(os.getpid(), 9)", "exit": "os._exit(0)"}.get(end, "time.sleep(600)")
-    call_id, pids = descendants(client, source + finish, 2 if source is TREE else 1)
+    call_id, pids = descendants(client, source + finish, count)
     if end == "stop":
         event, _ = stop(client, call_id)
         assert isinstance(event, CallStopped)
-        assert not any(alive(pid) for pid in pids)  # the event says that the whole tree is gone
     elif end == "close":
         client.lease.close()
         client.pool.close()
-        assert not any(alive(pid) for pid in pids)
     else:
         assert isinstance(client.end(call_id), CallLost)
-        assert not any(alive(pid) for pid in pids)
+    assert not any(alive(pid) for pid in pids)  # the event says that the whole tree is gone
 
 
 def test_u17_a_daemon_that_makes_daemons_is_hunted_down(make_pool, connect):

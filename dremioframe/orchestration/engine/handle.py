@@ -15,6 +15,7 @@ from ..errors import ExecutorClosedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from ..records import PipelineRun
     from .launch import Launch
@@ -59,6 +60,9 @@ class RunHandle:
     def __repr__(self) -> str:
         state = "ended" if self._done.is_set() else "running"
         return f"<run of pipeline {self._launch.run.pipeline_name!r}: {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the handle of a run cannot leave the process that drives the run; send what result() gives")
 
     def _drive(self) -> None:
         try:

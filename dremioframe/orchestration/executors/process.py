@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from .. import options
+from .. import failpoints, options
 from ..errors import DefinitionError, WorkerStartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Self
+    from typing import Any, NoReturn, Self
 
     from ..interfaces import Inputs, Plan
     from ..payload.store import Store
@@ -80,6 +80,9 @@ class ProcessExecutor:
         self.max_workers = options.at_least_one("max_workers", max_workers) or usable
         threads = max(1, usable // self.max_workers)
         self._env = {**cpu.thread_limit_env(threads), **_checked_env(env)}
+        limit = options.at_least_one("max_tasks_per_worker", max_tasks_per_worker)
+        if failpoints.armed and failpoints.hit("process.max_tasks"):
+            limit = None
         directory = options.directory("spill_dir", spill_dir)
         self._store: Store = store.Store(
             memory.usable_memory_bytes, options.share("memory_budget", memory_budget), directory
@@ -89,7 +92,7 @@ class ProcessExecutor:
                 size=self.max_workers,
                 preload=_checked_preload(preload),
                 initializer=_packed_initializer(initializer, tuple(initargs)),
-                max_calls_per_worker=options.at_least_one("max_tasks_per_worker", max_tasks_per_worker),
+                max_calls_per_worker=limit,
                 kill_grace_s=options.grace("kill_grace_s", kill_grace_s),
                 env=self._env,
                 threads_per_worker=threads,
@@ -121,6 +124,9 @@ class ProcessExecutor:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ProcessExecutor owns processes and cannot be sent to one; name 'process' or 'thread' there")
 
 
 def _checked_preload(preload: object) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .. import calls
+from .. import calls, failpoints
 from ..payload import codec, references
 from ..payload.diagnosis import describe
 from ..payload.failure import Failure
@@ -233,6 +233,8 @@ class CallData:
         try:
             return codec.encode(value, self.pins)
         except codec.EncodeError as error:
+            if failpoints.armed and failpoints.hit("process_calls.unsendable"):
+                raise
             raise Unsendable(Failure.payload(stage, name_path(error.path), error.reason)) from error
         except BaseException as error:
             raise Unsendable(Failure.payload(stage, name_path(""), _hostile(error))) from error

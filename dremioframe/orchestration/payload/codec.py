@@ -25,6 +25,7 @@ from struct import Struct, unpack_from
 from struct import pack as pack_struct
 from zlib import crc32
 
+from .. import failpoints
 from . import references
 from .diagnosis import DecodeError, EncodeError, describe, path_to
 from .guard import must_pass
@@ -159,7 +160,7 @@ def _encode_by_value(value: object, direction: Direction, pins: Pins | None) -> 
     try:
         pickler.dump(value)
     except BaseException as error:
-        if must_pass(error):
+        if must_pass(error) or (failpoints.armed and failpoints.hit("codec.refusal")):
             raise
         raise EncodeError(path_to(value, pickler.trail), describe(error)) from error
     return _assemble(file.getvalue(), buffers)

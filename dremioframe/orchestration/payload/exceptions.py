@@ -9,6 +9,7 @@ stand-in.
 
 from __future__ import annotations
 
+from .. import failpoints
 from ..errors import RemoteError
 from . import codec, references
 from .diagnosis import DecodeError, EncodeError, cut, describe, guarded_text
@@ -73,6 +74,8 @@ def from_bytes(data: bytes) -> BaseException:
     if not all(is_exception(link.error) for link in links):
         raise DecodeError("what comes back is no exception")
     for link in links:  # not by name: a frozen dataclass refuses that, and others have properties of these names
+        if failpoints.armed and failpoints.hit("exceptions.slots"):
+            link.error.__cause__ = None
         set_cause(link.error, None if link.cause is None else links[link.cause].error)
         set_context(link.error, None if link.context is None else links[link.context].error)
         set_hides_context(link.error, link.hides_context)
@@ -126,8 +129,12 @@ def _packed(
     ]
     try:
         data = encode(links).to_bytes()
+        if failpoints.armed and failpoints.hit("exceptions.read_back"):
+            return data
         copies = [link[0] for link in _decode(data)]
     except (EncodeError, DecodeError):
+        if failpoints.armed and failpoints.hit("exceptions.stand_in"):
+            raise
         return None
     return data if all(map(_is_alike, forms, copies)) else None
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is a class
 
+from .. import failpoints
 from ..errors import NestedRunError, OrchestrationError, PayloadError, RemoteError, TaskError
 from . import exceptions, portable
 from .diagnosis import DecodeError, cut, guarded_text
@@ -188,10 +189,12 @@ class Failure:
     def _pickle(self) -> bytes:
         if self._error is None:
             return self._pickled
+        if failpoints.armed and failpoints.hit("failure.original"):
+            return b""
         try:
             return exceptions.to_bytes(self._error)
         except BaseException as own:  # code of its own, run in a way that nobody has thought of: a stand-in will do
-            if must_pass(own):
+            if must_pass(own) or (failpoints.armed and failpoints.hit("exceptions.stand_in")):
                 raise
             return b""
 

@@ -13,6 +13,8 @@ made of the failure. Whoever catches ``BaseException`` around code of the user's
 
 from __future__ import annotations
 
+from .. import failpoints
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +63,8 @@ def must_pass(error: BaseException) -> bool:
         return False
     if _is_stopping is not None:
         return _is_stopping()
+    if failpoints.armed and failpoints.hit("guard.ctrl_c"):
+        return False
     return kind is KeyboardInterrupt and _is_ctrl_c(traceback_of(error))
 
 

@@ -18,6 +18,8 @@ import resource
 import stat
 import sys
 
+from .. import failpoints
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -184,11 +186,13 @@ class Segment:
         file, offset = self.place
         if self.size == 0:
             return memoryview(bytearray())
+        shared = failpoints.armed and failpoints.hit("segments.private")
+        flags = mmap.MAP_SHARED if shared else _MAP_FLAGS
         if sys.version_info >= (3, 13):
-            return memoryview(mmap.mmap(file.fd, self.size, _MAP_FLAGS, _MAP_PROTECTION, offset=offset, trackfd=False))
+            return memoryview(mmap.mmap(file.fd, self.size, flags, _MAP_PROTECTION, offset=offset, trackfd=False))
         if _is_next_high(file.fd):
             return _copy(file.fd, offset, self.size)
-        return memoryview(mmap.mmap(file.fd, self.size, _MAP_FLAGS, _MAP_PROTECTION, offset=offset))
+        return memoryview(mmap.mmap(file.fd, self.size, flags, _MAP_PROTECTION, offset=offset))
 
     def read(self) -> bytes:
         """All of it, copied."""
@@ -297,6 +301,8 @@ def _write_batch(fd: int, batch: Sequence[memoryview], position: int) -> int:
     while batch:
         written = os.pwritev(fd, batch, position)
         position += written
+        if failpoints.armed and failpoints.hit("segments.rest"):
+            break
         batch = _rest(batch, written)
     return position
 

@@ -134,7 +134,7 @@ def write_segment(
     Raises:
         OSError: No descriptor, or the memory or the disk that was chosen is full.
     """
-    if size > room:
+    if size > room and not (failpoints.armed and failpoints.hit("store.budget")):
         directory = find_spill_dir(spill_dir)
         if directory is not None:
             return _spilled(parts, size, directory)

@@ -26,6 +26,7 @@ import threading
 # The public twins wrap every answer in an enum: 35 us for the handlers of all signals instead of 1.5.
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 
+from .. import failpoints
 from . import changes
 from .changes import Changes, NotCleaned
 from .settings import Settings
@@ -133,7 +134,9 @@ class Hygiene:
             self._streams.restore()
         if os.environ is not self._environ or _CountingEnviron.changes != self._environ_changes:
             self._restore_environment()
-        if _get_recursion_limit() != self._recursion:
+        if _get_recursion_limit() != self._recursion and not (
+            failpoints.armed and failpoints.hit("hygiene.recursion_limit")
+        ):
             _set_recursion_limit(self._recursion)
         if _get_trace() is not self._trace:
             _set_trace(self._trace)
@@ -146,20 +149,23 @@ class Hygiene:
 
     def _restore(self, wall_ns: int) -> None:
         """Put everything back that may have changed unseen. Setting it anew is as cheap as asking for it."""
-        _umask(self._umask)
+        if not (failpoints.armed and failpoints.hit("hygiene.signals")):
+            self._restore_signals()
+        self._streams.restore()
+        if not (failpoints.armed and failpoints.hit("hygiene.directory")):
+            self._restore_directory()
+        if Changes.seldom != self._seldom or wall_ns > _LOOK_CLOSER_AFTER_NS:
+            self._settings.restore()
+            self._seldom = Changes.seldom
+        self._changes = Changes.count  # putting back has counted too
+
+    def _restore_signals(self) -> None:
         pthread_sigmask(_SIG_SETMASK, self._mask)
         _set_timer(_REAL, 0)
         _set_timer(_VIRTUAL, 0)
         _set_timer(_PROF, 0)
         if list(map(getsignal, _SIGNALS)) != self._handlers:
             self._restore_handlers()
-        self._streams.restore()
-        if _cwd() != self._cwd:
-            self._restore_cwd()
-        if Changes.seldom != self._seldom or wall_ns > _LOOK_CLOSER_AFTER_NS:
-            self._settings.restore()
-            self._seldom = Changes.seldom
-        self._changes = Changes.count  # putting back has counted too
 
     def _restore_handlers(self) -> None:
         for signum, now, before in zip(_SIGNALS, map(getsignal, _SIGNALS), self._handlers, strict=True):
@@ -178,8 +184,9 @@ class Hygiene:
                 os.environ[name] = value
         self._environ_changes = _CountingEnviron.changes
 
-    def _restore_cwd(self) -> None:
-        if self._cwd is None:  # it did not exist then either
+    def _restore_directory(self) -> None:
+        _umask(self._umask)
+        if self._cwd is None or _cwd() == self._cwd:  # None: it did not exist then either
             return
         try:
             _chdir(self._cwd)

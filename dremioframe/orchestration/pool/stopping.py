@@ -118,6 +118,8 @@ class Stops:
             return
         order.killed = True
         order.kill_at = NEVER
+        if failpoints.armed and failpoints.hit("stopping.kill"):
+            return
         self._floor.condemn(worker)
 
     def _is_held(self, worker: WorkerHandle, call_id: int) -> bool:

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 
+from .. import failpoints
 from . import kinship
 from .status_page import Farewell
 
@@ -59,7 +60,8 @@ def ask_to_end(pidfd: int, *, dump: bool) -> None:
     if dump:
         send(pidfd, DUMP_SIGNAL)
     send(pidfd, signal.SIGTERM)
-    send(pidfd, signal.SIGCONT)
+    if not (failpoints.armed and failpoints.hit("termination.continue")):
+        send(pidfd, signal.SIGCONT)
 
 
 def ask_for_stacks(pidfd: int) -> None:

@@ -81,7 +81,8 @@ def become(
     ports = Ports(side, incarnation, page.slots)
     worker = _Worker(incarnation, inbox, ports, page, spill_dir)
     signal.signal(signal.SIGTERM, worker.on_sigterm)
-    faulthandler.enable(file=page.fd)
+    if not (failpoints.armed and failpoints.hit("worker.faulthandler")):
+        faulthandler.enable(file=page.fd)
     faulthandler.register(DUMP_SIGNAL, file=page.fd, all_threads=True, chain=False)
     _reseed_numpy()
     try:
@@ -193,10 +194,10 @@ class _Worker:
         ports.on_stop = None
         if ports.stopping:
             self._end_by_sigterm()
-        if _getpid() != self.pid:
+        if _getpid() != self.pid and not (failpoints.armed and failpoints.hit("worker.stranger")):
             _exit(0)  # a child that the task has forked: the outcome is its parent's to send
         self._hygiene.flush()
-        retiring = _count_threads() > self._threads
+        retiring = _count_threads() > self._threads and not (failpoints.armed and failpoints.hit("worker.threads"))
         self._send_outcome(call_id, status | (frames.FLAG_RETIRING if retiring else 0), parts, started_ns)
         return retiring
 
@@ -276,7 +277,7 @@ class _Worker:
 
     def _send(self, packet: bytes) -> None:
         try:
-            if self._inbox.identity() == self._identity:
+            if self._inbox.identity() == self._identity or (failpoints.armed and failpoints.hit("worker.identity")):
                 self._inbox.send_waiting(packet)
                 return
         except (OSError, Closed):

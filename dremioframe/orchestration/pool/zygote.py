@@ -200,7 +200,8 @@ class _Zygote:
         exited = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert exited is not None  # it has been seen to end
         incarnation = self._workers.pop(pid, None)
-        if incarnation is not None:
+        whole_tree = not (failpoints.armed and failpoints.hit("zygote.tree"))
+        if incarnation is not None and whole_tree:
             _kill_group(pid)
         if failpoints.armed:
             failpoints.hit("zygote.reap")
@@ -214,7 +215,8 @@ class _Zygote:
             signum = exited.si_status if code is None else None
             report = frames.pack(Kind.EXITED, incarnation, detail=pid, number=frames.pack_exit(code, signum))
             self._held.append((time.monotonic() + _REPORT_HELD_S, report))
-        self._sweep()
+        if whole_tree and not (failpoints.armed and failpoints.hit("zygote.sweep")):
+            self._sweep()
 
     def _sweep(self) -> None:
         """Kill every child that is no worker. Each one's death leads here again, and so to its own children."""

@@ -184,9 +184,9 @@ def _spawn(fds: Sequence[int], environ: Mapping[str, str]) -> int:
     """Start a fresh interpreter with these descriptors in their places, in a session of its own."""
     if not sys.executable:
         raise WorkerStartError("there is no Python interpreter to start workers with: sys.executable is empty")
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-    ]
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
+    if not (failpoints.armed and failpoints.hit("zygote_client.stdin")):
+        actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
     actions += [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if not _inheritable(fd)]
     targets = (CONTROL_FD, COORDINATOR_FD, BOOT_FD)
     actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(fds, targets, strict=True)]
