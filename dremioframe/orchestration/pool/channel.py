@@ -101,6 +101,9 @@ class Channel:
             if len(fds) < fd_count:
                 raise OutOfDescriptors
             fds = ()  # there were more than there may be: a packet of no use, but not one to wait for
+        elif len(fds) > fd_count:  # room for one is, by its alignment, room for two
+            close_all(fds)
+            fds = ()
         if packet:
             self._socket.recv(1, _DONTWAIT)  # consumes the packet, and the kernel's own copies of the descriptors
         return packet, fds

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _RECEIVE_SIZE = frames.HEADER_SIZE + frames.INLINE_LIMIT + 1
 
+#: So many questions of one worker are answered in a row, then it is the others' turn.
+_IN_A_ROW = 64
+
 
 class Desk:
     """Serves the side channels of one lease's workers."""
@@ -33,13 +36,14 @@ class Desk:
         self._store = store
 
     def serve(self, worker: WorkerHandle) -> None:
-        """Read everything that is there.
+        """Read what is there; the rest, if there is much, when the loop comes round again.
 
         Raises:
             OutOfDescriptors: A segment is there, and cannot be taken now. Nothing is lost.
         """
-        while not worker.fault and self._serve_one(worker):  # one that is being stopped may still ask
-            pass
+        for _ in range(_IN_A_ROW):
+            if worker.fault or not self._serve_one(worker):  # one that is being stopped may still ask
+                return
 
     def claim(self, worker: WorkerHandle, call_id: int) -> Segment:
         """The segment that belongs to an outcome. Its worker has sent it before the outcome.

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..errors import WorkerStartError
 from . import boot, channel, frames, interpreter, termination
 from .boot import BOOT_CODE, BOOT_FD, CONTROL_FD, COORDINATOR_FD
-from .frames import Kind
+from .frames import Kind, ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class ZygoteClient:
 
         Raises:
             Closed: It is gone.
+            ProtocolError: What it said is nonsense.
             OutOfDescriptors: A worker's pidfd waits and there is no number for it; nothing is lost, ask again later.
         """
         while True:
@@ -128,7 +129,12 @@ class ZygoteClient:
             packet, fds = received
             if not packet:
                 raise channel.Closed
-            incarnation, (kind, _, detail, number) = frames.parse_any_sender(packet, frames.FROM_ZYGOTE)
+            try:
+                incarnation, (kind, _, detail, number) = frames.parse_any_sender(packet, frames.FROM_ZYGOTE)
+                _check_descriptor(kind, fds)
+            except ProtocolError:
+                channel.close_all(fds)
+                raise
             text = packet[frames.HEADER_SIZE :].decode("utf-8", "replace")
             yield Report(kind, incarnation, detail, number, text, fds[0] if fds else -1)
 
@@ -166,6 +172,21 @@ class ZygoteClient:
             return "does not end"
         code = os.waitstatus_to_exitcode(status)
         return termination.describe_exit(code, None) if code >= 0 else termination.describe_exit(None, -code)
+
+
+def _check_descriptor(kind: int, fds: tuple[int, ...]) -> None:
+    """A pidfd with FORKED, nothing with anything else.
+
+    Raises:
+        ProtocolError: It is not so.
+    """
+    if (kind == Kind.FORKED) != bool(fds):
+        raise ProtocolError(f"a report of kind {kind} came with {len(fds)} descriptors")
+    try:
+        for pidfd in fds:
+            termination.send(pidfd, 0)
+    except OSError as error:
+        raise ProtocolError(f"a worker's descriptor is not of a process: {error}") from error
 
 
 def _spawn(fds: Sequence[int], environ: Mapping[str, str]) -> int:
