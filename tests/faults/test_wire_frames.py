@@ -13,8 +13,7 @@ import wire_fuzz
 import wire_hostile
 
 from dremioframe.orchestration import Pipeline, ProcessExecutor, Task, WorkerLostError
-from dremioframe.orchestration.pool import channel, frames, status_page
-from dremioframe.orchestration.pool.frames import Kind
+from dremioframe.orchestration.pool import channel
 
 
 def test_f15_fuzzed_frames_neither_hang_nor_crash_nor_over_allocate():
@@ -60,9 +59,11 @@ def test_f15_what_would_go_on_for_ever_is_ended(action, said):
     assert said in str(run.tasks["bad"].error)
 
 
-def test_f15_a_worker_that_says_itwire_hostile.retires_and_stays_is_ended_at_once():
+def test_f15_a_worker_that_says_it_retires_and_stays_is_ended_at_once():
     pipeline = Pipeline("p")
-    pipeline.add_task(Task("bad", wire_hostile.retires_and_stays)).add_task(Task("good", wire_hostile.honest, (3,), retries=3))
+    pipeline.add_task(Task("bad", wire_hostile.retires_and_stays)).add_task(
+        Task("good", wire_hostile.honest, (3,), retries=3)
+    )
     began = time.monotonic()
     with ProcessExecutor(1) as executor:
         run = pipeline.run(executor=executor, timeout=60)

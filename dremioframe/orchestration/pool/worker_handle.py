@@ -176,9 +176,9 @@ class WorkerHandle:
             self._worker_side = None
 
     def send_call(self, call_id: int, body: bytes, timeout_s: float | None) -> bool:
-        """Put a call into its inbox; False if that is full."""
+        """Put a call into its inbox; False if that is full, or the kernel short of buffers."""
         if not self.inbox.send(frames.pack_call(self._call_mark, call_id, body)):
-            self.full = True
+            self.full = bool(self.calls)  # an empty one is not full, and no outcome would ever say that it has room
             return False
         self.calls[call_id] = timeout_s
         self.sent += 1

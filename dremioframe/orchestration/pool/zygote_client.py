@@ -98,7 +98,12 @@ class ZygoteClient:
             opened.append(_own_pidfd())
             opened.append(_memory_file(marshal.dumps(dict(message))))
             pid = _spawn(opened, environ)
-            return cls(pid, os.pidfd_open(pid), ours)
+            try:
+                return cls(pid, os.pidfd_open(pid), ours)
+            except OSError:
+                os.kill(pid, signal.SIGKILL)  # a child that is not reaped: the number is its own
+                os.waitpid(pid, 0)
+                raise
         except BaseException:
             ours.close()
             raise
