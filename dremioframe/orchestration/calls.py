@@ -142,6 +142,13 @@ def pack_failure_head(retryable: bool, retry_delay_s: float | None) -> bytes:
 
 
 def read_failure_head(body: memoryview | bytes) -> FailureHead:
-    """See :class:`FailureHead`."""
+    """See :class:`FailureHead`.
+
+    Raises:
+        struct.error: The body is too short to begin with one.
+        ValueError: A delay that no timer could wait for.
+    """
     retryable, delay = _FAILURE_HEAD.unpack_from(body)
+    if delay != _NO_DELAY and not 0.0 <= delay < float("inf"):
+        raise ValueError(f"damaged: a delay of {delay} s")
     return FailureHead(bool(retryable), None if delay == _NO_DELAY else delay)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,9 @@ from dremioframe.orchestration import failpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+# Programs beside the tests that `make chaos` runs too, and that workers import.
+sys.path.append(str(Path(__file__).parent))
 
 
 class Gate:

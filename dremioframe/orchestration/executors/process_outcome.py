@@ -8,6 +8,7 @@ from __future__ import annotations
 from .. import calls
 from ..interfaces import AttemptStats, OutcomeStatus
 from ..payload import codec
+from ..payload.diagnosis import DecodeError
 from ..payload.failure import Failure
 from ..payload.segments import Segment
 from ..pool.events import CallEnded
@@ -44,6 +45,8 @@ class ProcessOutcome(CallEnded):
     def failure(self) -> Failure | None:
         if self.status == OutcomeStatus.SUCCESS:
             return None
+        if self.status > OutcomeStatus.RETRY:  # the others are ours to say, with errors of ours
+            raise DecodeError(f"no worker ends an attempt with status {self.status}")
         return Failure.from_bytes(self._failure_body()[calls.FAILURE_HEAD_SIZE :])
 
     @property

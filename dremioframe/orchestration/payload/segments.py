@@ -277,6 +277,8 @@ def _is_memory(fd: int, status: os.stat_result) -> bool:
         raise SegmentError(f"descriptor {fd} cannot be sealed memory: {error}") from error
     if seals & _SEALS != _SEALS:
         raise SegmentError(f"descriptor {fd} is not sealed: its bytes could still change")
+    if status.st_blocks * 512 < status.st_size:  # whoever copies or reads it would pay for what nobody has written
+        raise SegmentError(f"descriptor {fd} is mostly holes: {status.st_size:,} bytes in {status.st_blocks:,} blocks")
     return True
 
 

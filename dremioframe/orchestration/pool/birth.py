@@ -12,8 +12,9 @@ import os
 import signal
 
 from .. import failpoints
-from . import channel, kinship, status_page, worker
-from .refusal import Refusal, describe
+from . import channel, frames, kinship, status_page, worker
+from .frames import Kind
+from .refusal import Refusal, describe, story
 from .status_page import StatusPage
 
 TYPE_CHECKING = False
@@ -79,10 +80,14 @@ def live(
         kinship.adopt_orphans()
         inbox_fd, side_fd, page_fd = fds
         channel.close_all(list(inherited))
-        page = StatusPage.attach(page_fd)
+        inbox, side = channel.adopt(inbox_fd), channel.adopt(side_fd)
+        try:
+            page = StatusPage.attach(page_fd)
+        except OSError as error:
+            inbox.send(frames.pack(Kind.BOOT_FAILED, incarnation, body=story(error)))
+            os._exit(1)
         page.slots[status_page.PID] = os.getpid()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        inbox, side = channel.adopt(inbox_fd), channel.adopt(side_fd)
         worker.become(incarnation, inbox, side, page, newborn.make_runner, newborn.initializer, newborn.spill_dir)
     except BaseException:  # noqa: BLE001 - nothing may return into the zygote's loop, which this still is a copy of
         import traceback

@@ -23,7 +23,7 @@ from collections import deque
 from .. import failpoints
 from ..errors import ExecutorClosedError, WorkerStartError
 from . import channel, frames, termination
-from .frames import Kind
+from .frames import Kind, ProtocolError
 from .nursery import Nursery
 from .shares import Share
 from .shortage import Gauge
@@ -210,8 +210,8 @@ class Capacity:
                 for report in zygote.reports():
                     if not self._nursery.hear(report):
                         self._on_worker_report(report)
-            except channel.Closed:
-                self._lose_zygote(zygote.end())
+            except (channel.Closed, ProtocolError) as error:  # gone, or of no use any more
+                self._lose_zygote(zygote.end() if isinstance(error, channel.Closed) else zygote.kill())
                 return
             self._nursery.order()
 
@@ -346,9 +346,9 @@ class Capacity:
         worker, share = owned
         match report.kind:
             case Kind.FORKED:
-                worker.pidfd = report.pidfd
+                worker.forked(report.detail, report.pidfd)
             case Kind.FORK_FAILED:
-                worker.boot_error = f"cannot fork a worker: {os.strerror(report.detail)}"
+                worker.boot_error = f"cannot fork a worker: {os.strerror(report.detail & 0xFFFF)}"
                 worker.exit = (None, None)
             case Kind.EXITED:
                 worker.exit = frames.read_exit(report.number)
@@ -370,7 +370,8 @@ class Capacity:
             worker.find_process()
             if worker.pidfd >= 0:
                 termination.kill(worker.pidfd)
-        termination.kill_sessions(frozenset(worker.pid for worker, _ in owned) - {0})
+        # Some of these numbers may be from pages, where a task can write: never the session of this process.
+        termination.kill_sessions(frozenset(worker.pid for worker, _ in owned) - {0, os.getsid(0)})
         for worker, share in owned:
             if share is not None:
                 share.post(worker)

@@ -22,14 +22,21 @@ from __future__ import annotations
 
 import _socket
 import errno
+import select
 import struct
+from time import sleep as _sleep  # bound now: a task may replace it in its module
 
 from .. import failpoints
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DONTWAIT = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 _SO_COOKIE = 57  # asm-generic/socket.h; not in the socket module
 _BUFFER_BYTES = 212_992
 _BUSY = frozenset((errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM))
+_BREATH_S, _TRIES = 0.01, 1000
 _GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN))
 
 
@@ -75,6 +82,12 @@ class Channel:
             return _later(error)
         return True
 
+    def has_room(self) -> bool:
+        """Whether the other side has read enough for a packet to be sent."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        return bool(poll.poll(0))
+
     def receive(self, size: int) -> bytes | None:
         """The next packet, cut to ``size`` bytes; None if there is none, ``b""`` if there will never be one."""
         try:
@@ -103,18 +116,27 @@ class Channel:
             if len(fds) < fd_count and not (failpoints.armed and failpoints.hit("channel.out_of_descriptors")):
                 raise OutOfDescriptors
             fds = ()  # there were more than there may be: a packet of no use, but not one to wait for
+        elif len(fds) > fd_count:  # room for one is, by its alignment, room for two
+            close_all(fds)
+            fds = ()
         if packet:
             self._socket.recv(1, _DONTWAIT)  # consumes the packet, and the kernel's own copies of the descriptors
         return packet, fds
 
     def send_waiting(self, packet: bytes) -> None:
-        """Send, however long it takes."""
-        self._socket.send(packet, _socket.MSG_NOSIGNAL)
+        """Send, however long it takes the other side to read; for a kernel short of buffers it waits ten seconds."""
+        try:
+            self._socket.send(packet, _socket.MSG_NOSIGNAL)
+        except OSError as error:
+            _again(error, lambda: self._socket.send(packet, _socket.MSG_NOSIGNAL))
 
     def send_with_waiting(self, packet: bytes, fd: int) -> None:
         """As :meth:`send_waiting`, with a copy of this descriptor."""
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))
-        self._socket.sendmsg((packet,), (rights,), _socket.MSG_NOSIGNAL)
+        try:
+            self._socket.sendmsg((packet,), (rights,), _socket.MSG_NOSIGNAL)
+        except OSError as error:
+            _again(error, lambda: self._socket.sendmsg((packet,), (rights,), _socket.MSG_NOSIGNAL))
 
     def receive_into_waiting(self, buffer: bytearray) -> int:
         """Wait for a packet; returns its length, 0 for the end."""
@@ -173,6 +195,21 @@ def close_all(fds: tuple[int, ...] | list[int]) -> None:
     """Close descriptors that were received and are not wanted."""
     for fd in fds:
         _socket.close(fd)
+
+
+def _again(error: OSError, send: Callable[[], int]) -> None:
+    """A blocking socket waits for its reader by itself, but not for the kernel's memory."""
+    for _ in range(_TRIES):
+        if error.errno not in _BUSY:
+            break
+        _sleep(_BREATH_S)
+        try:
+            send()
+        except OSError as another:
+            error = another
+        else:
+            return
+    raise error
 
 
 def _later(error: OSError) -> bool:

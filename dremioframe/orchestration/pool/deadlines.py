@@ -56,6 +56,9 @@ class Deadlines:
     def _look(self, worker: WorkerHandle, now: float) -> float:
         """Tell if its running call is overdue; returns when to look again."""
         running, started_ns = worker.running()
+        if running and started_ns > time.monotonic_ns():  # else it would never be over its time
+            self._floor.condemn(worker, "its status page shows a start in the future")
+            return NEVER
         due = NEVER
         for call_id, timeout_s in worker.calls.items():
             if timeout_s is None:

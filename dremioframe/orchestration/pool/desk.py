@@ -6,6 +6,9 @@ What lives here: reading side channels and writing answers. What may not: what a
 
 from __future__ import annotations
 
+import errno
+import time
+
 from . import frames, status_page
 from .channel import Closed
 from .frames import Kind, ProtocolError
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
 
 _RECEIVE_SIZE = frames.HEADER_SIZE + frames.INLINE_LIMIT + 1
 
+#: How often an answer is tried to be sent for which the kernel has no room, and the pause between.
+_TRIES, _BREATH_S = 20, 0.001
+
+#: So many questions of one worker are answered in a row, then it is the others' turn.
+_IN_A_ROW = 64
+
 
 class Desk:
     """Serves the side channels of one lease's workers."""
@@ -33,13 +42,14 @@ class Desk:
         self._store = store
 
     def serve(self, worker: WorkerHandle) -> None:
-        """Read everything that is there.
+        """Read what is there; the rest, if there is much, when the loop comes round again.
 
         Raises:
             OutOfDescriptors: A segment is there, and cannot be taken now. Nothing is lost.
         """
-        while not worker.fault and self._serve_one(worker):  # one that is being stopped may still ask
-            pass
+        for _ in range(_IN_A_ROW):
+            if worker.fault or not self._serve_one(worker):  # one that is being stopped may still ask
+                return
 
     def claim(self, worker: WorkerHandle, call_id: int) -> Segment:
         """The segment that belongs to an outcome. Its worker has sent it before the outcome.
@@ -99,6 +109,9 @@ class Desk:
             sent = self._try_to_answer(worker, call_id, number, question)
         except Closed:
             return  # the worker has ended meanwhile, or a task has closed its end
+        except OSError as error:
+            self._floor.condemn(worker, f"it could not be answered: {error}")  # not even that
+            return
         if not sent:
             raise ProtocolError("it asks and does not read the answers")
 
@@ -111,17 +124,31 @@ class Desk:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, and must not touch the loop
             why = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[: frames.INLINE_LIMIT]
-            return worker.side.send(frames.pack(Kind.REFUSAL, worker.incarnation, body=why, detail=number))
+            return self._send(worker, frames.pack(Kind.REFUSAL, worker.incarnation, body=why, detail=number))
 
     def _send_answer(self, worker: WorkerHandle, number: int, answer: bytes | Segment) -> bool:
         if isinstance(answer, bytes):
             if len(answer) <= frames.INLINE_LIMIT:
-                return worker.side.send(frames.pack(Kind.ANSWER, worker.incarnation, body=answer, detail=number))
+                return self._send(worker, frames.pack(Kind.ANSWER, worker.incarnation, body=answer, detail=number))
             answer = self._store.create((answer,), len(answer), "dremioframe-answer")
         file, offset = answer.place
         place = frames.pack_place(offset, answer.size)
         packet = frames.pack(Kind.ANSWER_SEGMENT, worker.incarnation, body=place, detail=number)
-        return worker.side.send_with(packet, (file.fd,))
+        return self._send(worker, packet, (file.fd,))
+
+    def _send(self, worker: WorkerHandle, packet: bytes, fds: tuple[int, ...] = ()) -> bool:
+        """Send an answer; False if the worker does not read.
+
+        Raises:
+            OSError: The kernel cannot take it, for want of something.
+        """
+        for _ in range(_TRIES):
+            if worker.side.send_with(packet, fds) if fds else worker.side.send(packet):
+                return True
+            if not worker.side.has_room():
+                return False
+            time.sleep(_BREATH_S)  # it is short of buffers, or too many descriptors are under way: rare enough
+        raise OSError(errno.ETOOMANYREFS, "too many descriptors are under way, or the kernel is short of buffers")
 
 
 def _refuse(_call_id: int, _question: bytes) -> bytes:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from .worker_handle import WorkerHandle
 
 
+#: When the kernel had no buffers for a call, it is sent again after this long.
+_BREATH_S = 0.01
+
 #: So much room in a full window is filled at once; less waits until half of it is empty, or every call would be a turn.
 _WORTHWHILE = 16
 
@@ -57,6 +60,7 @@ class Dispatch:
         "_crowded",
         "_deadlines",
         "_floor",
+        "_kernel_short",
         "_lifecycle",
         "_max_calls",
         "_memory_limits",
@@ -99,6 +103,7 @@ class Dispatch:
         self._max_calls = capacity.options.max_calls_per_worker
         self._slots: list[WorkerHandle | None] = []  # where the next calls go, last first; None for a new worker
         self._spare: dict[WorkerHandle, int] = {}  # and after them: how many more each may hold
+        self._kernel_short = False  # a call could not be sent, and not because its worker has too many
         self._crowded = False  # some call may be waiting behind another
         self._misplaced = False  # ... or for a worker to boot, or to react
         self._refused: set[int] = set()  # calls that need an idle worker, found none, and will come again
@@ -143,6 +148,7 @@ class Dispatch:
     def flush(self) -> None:
         """Send what could not be sent when it was submitted."""
         self._plan()
+        self._kernel_short = False
         for _ in range(len(self.backlog)):
             call_id, body, timeout_s = self.backlog.popleft()
             worker = (self._slots.pop() or self._hire()) if self._slots or self._lay_out_spare() else None
@@ -173,11 +179,11 @@ class Dispatch:
 
     def due(self, now: float) -> float:
         """When something here has to be looked at next."""
-        due = NEVER
+        due = now + _BREATH_S if self._kernel_short else NEVER
         if self._crowded or (self._misplaced and self._is_one_idle()):
             if self.crowd_due == NEVER:
                 self.crowd_due = now + STALL_S
-            due = self.crowd_due
+            due = min(due, self.crowd_due)
         if self.starved:
             retry_at = self._capacity.retry_at()
             if retry_at > now:
@@ -284,6 +290,7 @@ class Dispatch:
 
     def _send(self, worker: WorkerHandle, call_id: int, body: bytes, timeout_s: float | None) -> bool:
         if not worker.send_call(call_id, body, timeout_s):
+            self._kernel_short = self._kernel_short or not worker.full
             return False
         if not worker.booted or worker.silent:
             self._misplaced = True

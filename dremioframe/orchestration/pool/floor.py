@@ -62,10 +62,14 @@ class Floor:
 
     def add(self, worker: WorkerHandle, on_side: Handler) -> None:
         """A worker arrives."""
+        self.epoll.register(worker.inbox.fd, _IN)
+        try:
+            self.watch(worker.side.fd, on_side)
+        except OSError:
+            self.epoll.unregister(worker.inbox.fd)
+            raise
         self.workers[worker.incarnation] = worker
         self.inboxes[worker.inbox.fd] = worker
-        self.epoll.register(worker.inbox.fd, _IN)
-        self.watch(worker.side.fd, on_side)
 
     def remove(self, worker: WorkerHandle) -> None:
         """A worker leaves, or has ended."""
@@ -78,8 +82,8 @@ class Floor:
 
     def watch(self, fd: int, handler: Handler) -> None:
         """Call ``handler`` whenever ``fd`` is readable."""
-        self._handlers[fd] = handler
         self.epoll.register(fd, _IN)
+        self._handlers[fd] = handler
 
     def unwatch(self, fd: int) -> None:
         """Never mind; also if it was not watched."""

@@ -62,7 +62,7 @@ class Kind:
     FORK = 64  # carries inbox, side channel and page
     # control: zygote -> coordinator
     READY = 80
-    ZYGOTE_FAILED = 81  # body = traceback
+    ZYGOTE_FAILED = 81  # body = traceback, detail = errno if the system was short of something
     FORKED = 82  # detail = pid; carries the worker's pidfd
     FORK_FAILED = 83  # detail = errno
     EXITED = 84  # detail = pid, number = see pack_exit

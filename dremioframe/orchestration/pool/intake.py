@@ -117,7 +117,7 @@ class Intake:
         segment = None
         if detail > STATUS_MASK:
             if detail & FLAG_RETIRING:
-                worker.condemned = True  # it ends by itself
+                self._floor.condemn(worker)  # it ends by itself; should it not, nobody would notice for seconds
             if detail & FLAG_SEGMENT:
                 try:
                     segment = self._desk.claim(worker, call_id)
@@ -160,11 +160,13 @@ class Intake:
 
     def _on_other(self, worker: WorkerHandle, kind: int, call_id: int, packet: bytes) -> None:
         body = packet[frames.HEADER_SIZE :].decode("utf-8", "replace")
+        if kind != Kind.UNDELIVERABLE and (worker.booted or worker.boot_error):
+            raise ProtocolError("it told twice how its start went")  # and could keep us reading by telling it for ever
         if kind == Kind.BOOTED:
             worker.booted = True
             self._capacity.booted()
         elif kind == Kind.BOOT_FAILED:
-            worker.boot_error = body
+            worker.boot_error = body or "it did not say why"
             worker.condemned = True
         elif call_id in worker.calls:  # UNDELIVERABLE
             wall_s = worker.running_s(call_id)

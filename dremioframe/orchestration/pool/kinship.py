@@ -72,8 +72,11 @@ def end_children() -> None:
     if failpoints.armed and failpoints.hit("kinship.end_children"):
         return
     while True:
-        for pid in children():
-            os.kill(pid, signal.SIGKILL)  # not reaped: the number is its own
+        try:
+            for pid in children():
+                os.kill(pid, signal.SIGKILL)  # not reaped: the number is its own
+        except OSError:
+            pass  # no descriptor to list them by: again in a moment
         try:
             while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
                 pass

@@ -33,8 +33,8 @@ class Nursery:
         useful: Some worker of it got ready.
     """
 
-    __slots__ = ("_descriptor_limit", "_error", "_incarnation", "_options", "_ready_by", "_unordered", "ready",
-                 "useful", "zygote")  # fmt: skip
+    __slots__ = ("_descriptor_limit", "_error", "_final", "_incarnation", "_options", "_ready_by", "_unordered",
+                 "ready", "useful", "zygote")  # fmt: skip
 
     def __init__(self, options: PoolOptions) -> None:
         self.zygote: ZygoteClient | None = None
@@ -42,6 +42,7 @@ class Nursery:
         self.useful = False
         self._options = options
         self._error = ""
+        self._final = False
         self._ready_by = 0.0
         self._incarnation = 0
         self._unordered: deque[WorkerHandle] = deque()  # their fork could not be ordered yet
@@ -58,7 +59,7 @@ class Nursery:
             return
         options = self._options
         environ = {**os.environ, **cpu.thread_limit_env(options.threads_per_worker), **options.env}
-        self.ready, self.useful, self._error = False, False, ""
+        self.ready, self.useful, self._error, self._final = False, False, "", False
         self._ready_by = time.monotonic() + boot.START_LIMIT_S + _SAYING_S
         self.zygote = ZygoteClient.start(
             runner=options.runner,
@@ -107,7 +108,7 @@ class Nursery:
     def hear(self, report: Report) -> bool:
         """Note what the zygote says of itself; False if it speaks of a worker."""
         if report.kind == Kind.ZYGOTE_FAILED:
-            self._error = report.text
+            self._error, self._final = report.text, not report.detail
         elif report.kind == Kind.READY:
             self.ready = True
         else:
@@ -120,7 +121,7 @@ class Nursery:
         self._unordered.clear()
         if self.useful:
             return None
-        return self._error or f"the fork server ended before any worker was ready: it {how}", bool(self._error)
+        return self._error or f"the fork server ended before any worker was ready: it {how}", self._final
 
     def close(self) -> None:
         """There will be no other zygote."""

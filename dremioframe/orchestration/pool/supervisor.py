@@ -94,7 +94,11 @@ class Lease:
         self._retreating = False  # some worker is to leave as soon as it is empty
         self._closed = False
         self._zygote: ZygoteClient | None = None
-        floor.watch(self._wake_fd, self._read_wake)
+        try:
+            floor.watch(self._wake_fd, self._read_wake)
+        except OSError:
+            self.abandon()
+            raise
         window = Window()
         self._desk = desk = Desk(floor, on_request, store)
         self._intake = Intake(floor, desk, window, capacity, ended_type)

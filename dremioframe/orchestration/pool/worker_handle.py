@@ -13,7 +13,7 @@ import time
 
 from .. import failpoints
 from . import channel, frames, kinship, status_page
-from .frames import Kind
+from .frames import Kind, ProtocolError
 from .ring import RingReader
 from .status_page import StatusPage
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .stopping import Order
 
 _POLLIN = select.POLLIN
+
+#: The kernel's own limit (PID_MAX_LIMIT).
+_LARGEST_PID = 1 << 22
 
 
 class WorkerHandle:
@@ -135,10 +138,22 @@ class WorkerHandle:
 
     @property
     def pid(self) -> int:
-        """Its process id, from its own page; 0 as long as it has not begun to live."""
+        """Its process id: the zygote's word, before that its own page's; 0 as long as it has not begun to live."""
         if self._pid == 0:
-            self._pid = self.page.slots[status_page.PID]
+            pid = self.page.slots[status_page.PID]
+            self._pid = pid if pid <= _LARGEST_PID else 0  # a task may write there what it likes
         return self._pid
+
+    def forked(self, pid: int, pidfd: int) -> None:
+        """The zygote has forked it. Said once.
+
+        Raises:
+            ProtocolError: It was forked before.
+        """
+        if self.pidfd >= 0:
+            os.close(pidfd)
+            raise ProtocolError("a worker was forked twice")
+        self._pid, self.pidfd = pid, pidfd
 
     @property
     def farewell(self) -> int:
@@ -162,9 +177,9 @@ class WorkerHandle:
             self._worker_side = None
 
     def send_call(self, call_id: int, body: bytes, timeout_s: float | None) -> bool:
-        """Put a call into its inbox; False if that is full."""
+        """Put a call into its inbox; False if that is full, or the kernel short of buffers."""
         if not self.inbox.send(frames.pack_call(self._call_mark, call_id, body)):
-            self.full = True
+            self.full = bool(self.calls)  # an empty one is not full, and no outcome would ever say that it has room
             return False
         self.calls[call_id] = timeout_s
         self.sent += 1

@@ -88,14 +88,18 @@ def main(boot: BootMessage) -> NoReturn:
         birth.reset_signals()
     kinship.outlive_parent()  # the sentry; from here on its end is an event
     gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
-    _Zygote(control, newborn, sentry_fd).serve()
+    try:
+        zygote = _Zygote(control, newborn, sentry_fd)
+    except OSError as error:
+        _refuse_to_boot(control, story(error), error.errno or errno.EAGAIN)
+    zygote.serve()
 
 
-def _refuse_to_boot(control: Channel, why: bytes) -> NoReturn:
+def _refuse_to_boot(control: Channel, why: bytes, code: int = 0) -> NoReturn:
     if failpoints.armed and failpoints.hit("zygote.refusal"):
         os._exit(1)
     try:
-        control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=why))
+        control.send(frames.pack(Kind.ZYGOTE_FAILED, 0, body=why, detail=code))
     except Closed:
         pass  # nobody is left to be told
     os.killpg(0, signal.SIGKILL)  # with whatever the preloaded modules have started
@@ -116,6 +120,7 @@ class _Zygote:
         self._strangers: set[int] = set()  # pids of watched children that are no workers
         self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._held: deque[tuple[float, bytes]] = deque()  # exit reports that wait for strangers to be gone
+        self._unswept = False  # it could not be seen which children there are
         self._epoll = select.epoll()
         for fd in self._guarded:
             self._epoll.register(fd, select.EPOLLIN)
@@ -133,6 +138,8 @@ class _Zygote:
                         self._obey()
                     else:
                         self._bury(fd)
+                if self._unswept:
+                    self._sweep()
                 self._release_reports()
                 self._flush()
         except Closed:
@@ -183,13 +190,12 @@ class _Zygote:
         if failpoints.armed:
             failpoints.hit("zygote.forked")
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = self._watch(pid)
         except OSError:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
         self._workers[pid] = incarnation
-        self._watch(pidfd, pid)
         self._say(frames.pack(Kind.FORKED, incarnation, detail=pid), (pidfd,))
 
     # ---------------------------------------------------------------------------------------------------------- deaths
@@ -220,24 +226,42 @@ class _Zygote:
 
     def _sweep(self) -> None:
         """Kill every child that is no worker. Each one's death leads here again, and so to its own children."""
-        for pid in kinship.children():
+        self._unswept = False
+        try:
+            children = kinship.children()
+        except OSError:  # no descriptor to list them by: again in a moment
+            self._unswept = True
+            return
+        for pid in children:
             if pid in self._workers or pid in self._strangers:
                 continue
             os.kill(pid, signal.SIGKILL)  # a child that is not reaped: the number is its own
             try:
-                pidfd = os.pidfd_open(pid)
+                self._watch(pid)
             except OSError:
-                continue  # no descriptor left; it dies all the same, and is reaped with the next one
+                self._unswept = True  # it dies all the same, but has to be reaped
+                continue
             self._strangers.add(pid)
-            self._watch(pidfd, pid)
 
-    def _watch(self, pidfd: int, pid: int) -> None:
+    def _watch(self, pid: int) -> int:
+        """Be told when this child ends; returns its pidfd.
+
+        Raises:
+            OSError: No descriptor is left for that, or no room in epoll.
+        """
+        pidfd = os.pidfd_open(pid)
+        try:
+            self._epoll.register(pidfd, select.EPOLLIN)
+        except OSError:
+            os.close(pidfd)
+            raise
         self._watched[pidfd] = pid
-        self._epoll.register(pidfd, select.EPOLLIN)
+        return pidfd
 
     def _end(self) -> NoReturn:
         """The coordinator is gone, or the sentry: leave nothing behind."""
         self._control.close()
+        self._epoll.close()
         for pid in self._workers:
             _kill_group(pid)
         kinship.end_children()
@@ -247,12 +271,14 @@ class _Zygote:
 
     def _release_reports(self) -> None:
         now = time.monotonic()
-        while self._held and (not self._strangers or self._held[0][0] <= now):
+        while self._held and (not (self._strangers or self._unswept) or self._held[0][0] <= now):
             if failpoints.armed:
                 failpoints.hit("zygote.report")
             self._say(self._held.popleft()[1])
 
     def _patience_s(self) -> float:
+        if self._unswept:
+            return 0.01
         if self._held:
             return max(0.0, self._held[0][0] - time.monotonic())
         return 0.01 if self._outgoing else -1

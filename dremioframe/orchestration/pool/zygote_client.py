@@ -19,7 +19,7 @@ from .. import failpoints
 from ..errors import WorkerStartError
 from . import boot, channel, frames, interpreter, termination
 from .boot import BOOT_CODE, BOOT_FD, CONTROL_FD, COORDINATOR_FD
-from .frames import Kind
+from .frames import Kind, ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,12 @@ class ZygoteClient:
             opened.append(_own_pidfd())
             opened.append(_memory_file(marshal.dumps(dict(message))))
             pid = _spawn(opened, environ)
-            return cls(pid, os.pidfd_open(pid), ours)
+            try:
+                return cls(pid, os.pidfd_open(pid), ours)
+            except OSError:
+                os.kill(pid, signal.SIGKILL)  # a child that is not reaped: the number is its own
+                os.waitpid(pid, 0)
+                raise
         except BaseException:
             ours.close()
             raise
@@ -125,6 +130,7 @@ class ZygoteClient:
 
         Raises:
             Closed: It is gone.
+            ProtocolError: What it said is nonsense.
             OutOfDescriptors: A worker's pidfd waits and there is no number for it; nothing is lost, ask again later.
         """
         while True:
@@ -134,8 +140,15 @@ class ZygoteClient:
             packet, fds = received
             if not packet:
                 raise channel.Closed
-            incarnation, (kind, _, detail, number) = frames.parse_any_sender(packet, frames.FROM_ZYGOTE)
-            if kind == Kind.READY and fds and self._server_pidfd < 0:
+            try:
+                incarnation, (kind, _, detail, number) = frames.parse_any_sender(packet, frames.FROM_ZYGOTE)
+                _check_descriptor(kind, fds)
+                if kind == Kind.READY and self._server_pidfd >= 0:
+                    raise ProtocolError("it got ready twice")
+            except ProtocolError:
+                channel.close_all(fds)
+                raise
+            if kind == Kind.READY:
                 self.server_pid, self._server_pidfd, fds = detail, fds[0], ()
             text = packet[frames.HEADER_SIZE :].decode("utf-8", "replace")
             yield Report(kind, incarnation, detail, number, text, fds[0] if fds else -1)
@@ -178,6 +191,21 @@ class ZygoteClient:
             return "does not end"
         code = os.waitstatus_to_exitcode(status)
         return termination.describe_exit(code, None) if code >= 0 else termination.describe_exit(None, -code)
+
+
+def _check_descriptor(kind: int, fds: tuple[int, ...]) -> None:
+    """A pidfd with FORKED and READY, nothing with anything else.
+
+    Raises:
+        ProtocolError: It is not so.
+    """
+    if (kind in {Kind.FORKED, Kind.READY}) != bool(fds):
+        raise ProtocolError(f"a report of kind {kind} came with {len(fds)} descriptors")
+    try:
+        for pidfd in fds:
+            termination.send(pidfd, 0)
+    except OSError as error:
+        raise ProtocolError(f"a worker's descriptor is not of a process: {error}") from error
 
 
 def _spawn(fds: Sequence[int], environ: Mapping[str, str]) -> int:
