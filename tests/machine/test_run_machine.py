@@ -65,13 +65,13 @@ def test_a_chain_runs_in_order() -> None:
 
 def test_take_gives_no_more_than_asked_and_most_urgent_first() -> None:
     bench = Bench([(), (), (), (C,)], priority=[0, 7, 0, 0])
-    assert bench.machine.ready_priority() == 7
+    assert bench.machine.queue.top_priority() == 7
     assert bench.take(0) == []
     assert bench.take(1) == [(B, 1)]
-    assert bench.machine.ready_priority() == 0
+    assert bench.machine.queue.top_priority() == 0
     assert bench.take(1) == [(C, 1)]  # before A: a longer path depends on it
     assert bench.take(9) == [(A, 1)]
-    assert bench.machine.ready_priority() is None
+    assert bench.machine.queue.top_priority() is None
 
 
 def test_what_never_started_goes_back_to_the_front_for_free() -> None:

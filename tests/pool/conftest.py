@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from dremioframe.orchestration.pool.events import CallEnded, CallReturned
 from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
-from dremioframe.orchestration.pool.supervisor import CallEnded, CallReturned
 
 # Workers import their runner, and tests what they wait with, from this folder.
 HERE = str(Path(__file__).parent)

@@ -9,7 +9,7 @@ import pytest
 
 from dremioframe.orchestration.payload.segments import Segment
 from dremioframe.orchestration.pool import frames
-from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost
+from dremioframe.orchestration.pool.events import CallEnded, CallLost
 
 
 def test_a_call_gives_what_its_runner_returned(client):

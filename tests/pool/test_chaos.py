@@ -13,7 +13,7 @@ from collections import Counter
 
 import pytest
 
-from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost, CallStopped
+from dremioframe.orchestration.pool.events import CallEnded, CallLost, CallStopped
 
 CALLS = 300
 FIRST, _, LAST = os.environ.get("CHAOS_SEEDS", "1-4").partition("-")

@@ -9,7 +9,7 @@ import pytest
 from pool_waiting import alive, gone
 
 from dremioframe.orchestration.pool import termination
-from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost, CallReturned
+from dremioframe.orchestration.pool.events import CallEnded, CallLost, CallReturned
 
 
 def lost(client, source):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pool_waiting import alive
 
-from dremioframe.orchestration.pool.supervisor import CallStopped
+from dremioframe.orchestration.pool.events import CallStopped
 
 HERE = "ports.request(b'here')\n"
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 from conftest import Client
 
-from dremioframe.orchestration.pool.supervisor import CallEnded
+from dremioframe.orchestration.pool.events import CallEnded
 
 
 def drive(pool, count, results, errors):

@@ -9,7 +9,7 @@ import socket
 import pytest
 from pool_waiting import alive
 
-from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost
+from dremioframe.orchestration.pool.events import CallEnded, CallLost
 
 LIMIT_S = 20.0
 PID = "import os; out = str(os.getpid()).encode()"

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from dremioframe.orchestration.pool.supervisor import CallEnded
+from dremioframe.orchestration.pool.events import CallEnded
 
 PID = "import os; out = str(os.getpid()).encode()"
 

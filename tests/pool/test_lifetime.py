@@ -14,8 +14,8 @@ from conftest import Client
 from pool_waiting import alive, eventually, gone
 
 from dremioframe.orchestration.errors import ExecutorClosedError
+from dremioframe.orchestration.pool.events import CallEnded, CallLost
 from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
-from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost
 
 PID = "import os; out = str(os.getpid()).encode()"
 

@@ -18,6 +18,8 @@ from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
 from dremioframe.orchestration.pool.dispatch import Dispatch
 from dremioframe.orchestration.pool.events import CallReturned
 from dremioframe.orchestration.pool.floor import NEVER
+from dremioframe.orchestration.pool.memory import Memory
+from dremioframe.orchestration.pool.shortage import Gauge
 from dremioframe.orchestration.pool.window import STALL_S, Window
 
 SHORT_S, LONG_S, SHORTS = 0.001, 1.0, 200
@@ -85,12 +87,13 @@ class Simulation:
         )  # fmt: skip
         capacity = SimpleNamespace(
             options=SimpleNamespace(max_calls_per_worker=None),
+            gauge=Gauge(lambda: Memory(available=1 << 40, total=1 << 40)),
             growth=lambda share: 0,
             want=lambda share: None,
             retry_at=lambda: 0.0,
         )
         silence = SimpleNamespace(due=0.0)
-        self.dispatch = Dispatch(self.floor, self.window, None, silence, None, capacity, None)
+        self.dispatch = Dispatch(self.floor, self.window, None, None, silence, None, capacity, None)
         self.ended_at = {}
         self.most_ahead = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dremioframe.orchestration.pool.supervisor import CallLost
+from dremioframe.orchestration.pool.events import CallLost
 
 SEND = """
 import os, socket, stat

@@ -10,8 +10,8 @@ from pool_waiting import alive, eventually, gone
 
 from dremioframe.orchestration.payload import references
 from dremioframe.orchestration.pool import kinship, silence, termination
+from dremioframe.orchestration.pool.events import CallEnded
 from dremioframe.orchestration.pool.floor import NEVER
-from dremioframe.orchestration.pool.supervisor import CallEnded
 
 PID = "import os; out = str(os.getpid()).encode()"
 

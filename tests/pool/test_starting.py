@@ -14,8 +14,8 @@ from pool_waiting import alive, gone
 
 from dremioframe.orchestration.errors import WorkerStartError
 from dremioframe.orchestration.payload import references
+from dremioframe.orchestration.pool.events import CallEnded, CallReturned
 from dremioframe.orchestration.pool.floor import NEVER
-from dremioframe.orchestration.pool.supervisor import CallEnded, CallReturned
 
 
 def fails_to_start(client):

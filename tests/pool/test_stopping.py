@@ -9,7 +9,7 @@ import time
 import pytest
 from pool_waiting import alive, gone
 
-from dremioframe.orchestration.pool.supervisor import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
+from dremioframe.orchestration.pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
 
 
 def stop(client, call_id, dump=True):

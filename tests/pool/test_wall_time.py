@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from dremioframe.orchestration.pool.supervisor import CallLost, CallStopped
+from dremioframe.orchestration.pool.events import CallLost, CallStopped
 
 
 def test_a_lost_call_tells_how_long_it_ran(client):

@@ -189,8 +189,8 @@ def _of_queue(machine: RunMachine) -> Iterator[str]:
     urgency = [(machine.dag.priority[task], machine.dag.rank[task]) for task in queued]
     if urgency != sorted(urgency, reverse=True):
         yield f"the ready queue is out of order: {queued}"
-    if machine.ready_priority() != (urgency[0][0] if urgency else None):
-        yield f"{machine.ready_priority()} is not the highest priority among {queued}"
+    if machine.queue.top_priority() != (urgency[0][0] if urgency else None):
+        yield f"{machine.queue.top_priority()} is not the highest priority among {queued}"
 
 
 def _of_ends(machine: RunMachine) -> Iterator[str]:

@@ -159,10 +159,6 @@ class RunMachine:
         """How many attempts :meth:`take` could give now."""
         return len(self.queue)
 
-    def ready_priority(self) -> int | None:
-        """The highest priority among ready tasks, or None if none is ready."""
-        return self.queue.top_priority()
-
     def task_state(self, task: int) -> TaskState:
         """The public state of a task."""
         return self.phases[task].task_state
@@ -305,12 +301,13 @@ class RunMachine:
 
     def _stop(self, task: int, attempt: int, reason: int, why: str) -> None:
         """An attempt is over one of its limits."""
-        if self._is_under_way(task, attempt):
-            if self.phases[task] is Phase.RUNNING:
-                self._move(task, Phase.STOPPING_LIMIT, f"attempt {attempt} {why}")
-                self._commands.append(StopAttempt(task, attempt, reason))
-            else:
-                self.stale += 1  # it is being stopped already
+        if not self._is_under_way(task, attempt):
+            return
+        if self.phases[task] is Phase.RUNNING:
+            self._move(task, Phase.STOPPING_LIMIT, f"attempt {attempt} {why}")
+            self._commands.append(StopAttempt(task, attempt, reason))
+        else:
+            self.stale += 1  # it is being stopped already
 
     def _on_retry_due(self, event: RetryDue) -> None:
         task, attempt = event.task, event.attempt

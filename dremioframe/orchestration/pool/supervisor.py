@@ -8,8 +8,7 @@
                  ^   ^      desk    <---- questions, long results (side channel) --   |
                  |   |               ---- answers -------------------------------->   |
                  |   +----- deadlines <-- status page (running call, its start) ----  |
-                 |   +----- silence   <-- the same (it never changes)                 |
-                 |   +----- memory_limits <-- /proc                                   |
+                 |   +----- silence   <-- the same (it never changes), memory_limits  |
                  |          stopping ---- signals through its pidfd --------------->  |
                  +--------- lifecycle <-- pidfd (it has ended), zygote (how) --------+
 
@@ -23,17 +22,14 @@ call is decided in ``dispatch``.
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-from collections import deque
 
-from .. import failpoints
+from .bell import Bell
 from .channel import OutOfDescriptors
 from .deadlines import Deadlines
 from .desk import Desk
 from .dispatch import Dispatch
-from .events import CallEnded, CallLost, CallOverdue, CallOverMemory, CallReturned, CallStopped, Event, MemoryShort
+from .events import CallEnded
 from .floor import NEVER, Floor
 from .intake import Intake
 from .lifecycle import Lifecycle
@@ -49,15 +45,11 @@ if TYPE_CHECKING:
     from ..payload.segments import Segment
     from ..payload.store import Store
     from .capacity import Capacity
+    from .events import Event
     from .process_pool import ProcessPool
     from .worker_handle import WorkerHandle
     from .zygote_client import ZygoteClient
 
-
-__all__ = [
-    "CallEnded", "CallLost", "CallOverMemory", "CallOverdue", "CallReturned", "CallStopped", "Event", "Lease",
-    "MemoryShort",
-]  # fmt: skip
 
 _monotonic = time.monotonic
 
@@ -85,17 +77,11 @@ class Lease:
         self._pool = pool  # a pool is not collected while it is in use
         self._capacity = capacity
         self._floor = floor = Floor()
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        # Reentrant: a signal handler that wakes may have interrupted this thread in the middle of the same.
-        simple = failpoints.armed and failpoints.hit("supervisor.reentrant")
-        self._wake_lock = threading.Lock() if simple else threading.RLock()
-        self._mail: deque[WorkerHandle | None] = deque()
-        self._woken = False
+        self._bell = bell = Bell()
         self._retreating = False  # some worker is to leave as soon as it is empty
-        self._closed = False
         self._zygote: ZygoteClient | None = None
         try:
-            floor.watch(self._wake_fd, self._read_wake)
+            floor.watch(bell.fd, bell.heard)
         except OSError:
             self.abandon()
             raise
@@ -199,21 +185,16 @@ class Lease:
         while True:
             self._prepare()
             now = self._turn(until)
-            if floor.events or self._woken or now >= until:
+            if floor.events or self._bell.rung or now >= until:
                 self._capacity.check_usable()  # how the workers of a closed pool ended is nobody's outcome
-                self._woken = False
+                self._bell.rung = False
                 events, floor.events = floor.events, []
                 self._dispatch.forget_plan()
                 return events
 
     def wake(self) -> None:
         """Make a running or the next ``wait`` return. From any thread, and from a signal handler."""
-        with self._wake_lock:
-            if not self._closed:
-                if failpoints.armed:
-                    failpoints.hit("supervisor.wake")
-                self._woken = True
-                os.eventfd_write(self._wake_fd, 1)
+        self._bell.ring()
 
     def _prepare(self) -> None:
         """What has to be in order before sleeping."""
@@ -221,7 +202,7 @@ class Lease:
         capacity.check_usable()
         if capacity.zygote is not self._zygote:
             self._follow_zygote()
-        if self._mail:
+        if self._bell.mail:
             self._read_mail()
         if self._dispatch.backlog:
             self._dispatch.flush()
@@ -246,7 +227,11 @@ class Lease:
             floor.recheck_due,
         )
         sleep_s = (
-            0.0 if floor.events or self._woken else -1 if due == NEVER else min(max(0.0, due - now), _LONGEST_SLEEP_S)
+            0.0
+            if floor.events or self._bell.rung
+            else -1
+            if due == NEVER
+            else min(max(0.0, due - now), _LONGEST_SLEEP_S)
         )
         late = []
         for fd, _ in floor.epoll.poll(sleep_s):
@@ -257,7 +242,7 @@ class Lease:
                 late.append(fd)
         for fd in late:
             self._handle(fd)
-        if self._mail:
+        if self._bell.mail:
             self._read_mail()
         now = _monotonic()
         if now >= due:
@@ -290,43 +275,32 @@ class Lease:
         if now >= self._dispatch.crowd_due:
             self._dispatch.uncrowd(now)
         if self._dispatch.may_retry(now):
-            self._woken = True  # there may be room now
+            self._bell.rung = True  # there may be room now
 
     # ---------------------------------------------------------------------------------------------- others in the pool
 
     def post(self, worker: WorkerHandle | None) -> None:
         """From other threads, under the pool's lock: look at this worker, or (None) see whether room has changed."""
-        with self._wake_lock:
-            if self._wake_fd >= 0:
-                self._mail.append(worker)
-                os.eventfd_write(self._wake_fd, 1)
+        self._bell.post(worker)
 
     def abandon(self) -> None:
         """In a child that the user's process has forked."""
-        self._closed = True
         self._floor.close()
-        os.close(self._wake_fd)  # without the lock, which somebody may hold for ever here
-        self._wake_fd = -1
+        self._bell.abandon()
 
     def _read_mail(self) -> None:
-        while self._mail:
-            worker = self._mail.popleft()
+        while self._bell.mail:
+            worker = self._bell.mail.popleft()
             self._follow_zygote()
             if worker is None:
-                self._woken = True
+                self._bell.rung = True
                 if self._retreating:
                     self._share_out()  # perhaps nobody needs them any more, and then they may be filled again
             elif worker.incarnation in self._floor.workers or not self._capacity.is_owner(worker, self._share):
                 self._lifecycle.look(worker)
             else:
                 self._lifecycle.enlist(worker)
-                self._woken = True
-
-    def _read_wake(self) -> None:
-        try:
-            os.eventfd_read(self._wake_fd)
-        except BlockingIOError:
-            return
+                self._bell.rung = True
 
     def _follow_zygote(self) -> None:
         """If another fork server is in office, listen to that one. The old one's descriptor is closed already.
@@ -359,10 +333,8 @@ class Lease:
 
     def close(self) -> None:
         """Give all workers back. Calls that are not over are ended at once and not told. Idempotent."""
-        with self._wake_lock:
-            if self._closed:
-                return
-            self._closed = True
+        if not self._bell.mute():
+            return
         try:
             if not self._capacity.closed:
                 self._end_calls()
@@ -374,12 +346,7 @@ class Lease:
             self._capacity.leave(self._share)
             self._floor.close()
             self._desk.close()
-            self._close_wake()
-
-    def _close_wake(self) -> None:
-        with self._wake_lock:
-            fd, self._wake_fd = self._wake_fd, -1
-            os.close(fd)
+            self._bell.close()
 
     def _end_calls(self) -> None:
         until = _monotonic() + _CLOSE_LIMIT_S
@@ -389,7 +356,7 @@ class Lease:
         while self._is_ending() and not self._capacity.closed and _monotonic() < until:
             self._follow_zygote()
             self._floor.events.clear()
-            self._woken = False
+            self._bell.rung = False
             self._turn(until)
         for event in self._floor.events:
             if isinstance(event, CallEnded) and event.segment is not None:
