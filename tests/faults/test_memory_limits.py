@@ -144,7 +144,7 @@ def test_what_forked_children_share_counts_once(seen):
         return answer, len(held)
 
     with ProcessExecutor(1) as executor:
-        run = pipeline_of(Task("t", action, memory_limit="100MiB")).run(executor=executor)
+        run = pipeline_of(Task("t", action, memory_limit="100MiB", timeout=LONG_S)).run(executor=executor)
     assert run["t"] == ("seen", 60 * MIB)
 
 
@@ -155,7 +155,7 @@ def fill_cache():
 @pytest.mark.parametrize("before", ["initializer", "earlier task"])
 def test_what_the_worker_held_before_does_not_count(seen, before):
     path = seen("held_bytes", 3)
-    limited = Task("limited", lambda: wait_until_seen(path), memory_limit="64MiB")
+    limited = Task("limited", lambda: wait_until_seen(path), memory_limit="64MiB", timeout=LONG_S)
     over = Task("over", hog, (100,), memory_limit="64MiB")
     with ProcessExecutor(1, kill_grace_s=0.2, initializer=fill_cache if before == "initializer" else None) as executor:
         if before == "earlier task":
@@ -179,7 +179,8 @@ def test_processes_that_an_earlier_task_has_left_do_not_count(seen):
         while footprint.share_bytes(child) < 40 * MIB:  # nobody tells when it has got that far
             assert time.monotonic() < end
             time.sleep(0.01)
-        run = pipeline_of(Task("t", lambda: wait_until_seen(path), memory_limit="16MiB")).run(executor=executor)
+        task = Task("t", lambda: wait_until_seen(path), memory_limit="16MiB", timeout=LONG_S)
+        run = pipeline_of(task).run(executor=executor)
     assert run["t"] == "seen"
 
 
@@ -187,16 +188,18 @@ def test_processes_that_an_earlier_task_has_left_do_not_count(seen):
 def test_who_takes_still_more_in_its_grace_has_none_left():
     def action():
         held = []
-        while True:
+        end = time.monotonic() + LONG_S
+        while time.monotonic() < end:
             try:
-                while True:
+                while len(held) < 50:
                     held.append(bytearray(8 * MIB))
                     time.sleep(0.01)
+                time.sleep(LONG_S)
             except BaseException:
                 continue
 
     with ProcessExecutor(1, kill_grace_s=600) as executor:
-        run = pipeline_of(Task("t", action, memory_limit="40MiB", timeout=LONG_S)).run(executor=executor)
+        run = pipeline_of(Task("t", action, memory_limit="40MiB")).run(executor=executor)
     assert isinstance(run.failures["t"], MemoryLimitExceededError)
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dremioframe.orchestration import Task, TriggerRule
+from dremioframe.orchestration import Pipeline, Task, TriggerRule
 from dremioframe.orchestration.compile import compile_tasks
 from dremioframe.orchestration.engine.coordinator import Coordinator
 from dremioframe.orchestration.engine.interrupts import Interrupts
@@ -239,3 +239,14 @@ def test_same_inputs_same_outputs_under_any_hash_seed():
         environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
         said.add(subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=True).stdout)
     assert said == {f"{digest(range(100))}\n".encode()}
+
+
+def test_an_attempt_over_its_memory_limit_fails_as_a_memory_error():
+    pipeline = Pipeline("p")
+    pipeline.add_task(Task("t", len, ([],), memory_limit="1GB", retries=2, retry_delay=1.0, retry_on=MemoryError))
+    executor = SimulatedExecutor(script={"t": [exceed_memory(5.0), exceed_memory(), succeed("ok")]})
+    run = pipeline.run(executor=executor)
+    assert run["t"] == "ok"
+    assert [attempt.status for attempt in run.tasks["t"].attempts] == ["OUT_OF_MEMORY", "OUT_OF_MEMORY", "SUCCESS"]
+    assert isinstance(run.tasks["t"].attempts[0].error, MemoryError)
+    assert "1,000,000,000 bytes" in str(run.tasks["t"].attempts[0].error)

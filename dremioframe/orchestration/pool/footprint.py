@@ -26,8 +26,12 @@ _PARENT, _START = 1, 19  # of the fields behind the command's name
 
 
 def held_bytes(pid: Pid) -> int:
-    """Anonymous memory of a process, swapped out or not; 0 if it is gone."""
-    return _sum(f"/proc/{pid}/status", (b"RssAnon:", b"VmSwap:"))
+    """Anonymous memory of a process, swapped out or not; 0 if it is gone.
+
+    A kernel that does not tell them apart (gVisor) has us count all pages: what is told too early is told at all.
+    """
+    path = f"/proc/{pid}/status"
+    return _sum(path, (b"RssAnon:", b"VmSwap:")) or _sum(path, (b"VmRSS:",))
 
 
 def share_bytes(pid: int) -> int:
@@ -106,7 +110,7 @@ def _sum(path: str, names: tuple[bytes, ...]) -> int:
     total = 0
     for name in names:
         at = text.find(b"\n" + name)
-        if at >= 0:  # else an old kernel, or one without swap
+        if at >= 0:  # else a kernel that does not count this
             total += int(text[at + len(name) + 1 :].split(None, 1)[0])
     return total * 1024
 

@@ -65,7 +65,11 @@ class Ports:
 
     def note_memory(self) -> None:
         """The running call has a memory limit, and what this process holds by now is not its own."""
-        self._slots[status_page.HELD] = footprint.held_bytes("self") or 1
+        try:
+            held = footprint.held_bytes("self")
+        except OSError:  # no descriptor to read it by: then all counts
+            held = 0
+        self._slots[status_page.HELD] = held or 1
 
     def request(self, body: bytes, call_id: int | None = None) -> bytes | memoryview:
         """Ask the coordinator; waits for the answer. From any thread of the call.
