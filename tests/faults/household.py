@@ -73,7 +73,7 @@ def fails():
 
 
 def make():
-    from dremioframe.orchestration.pool import cpu
+    from dremioframe.orchestration.pool import memory
 
     results = [Task(name, lambda: b"x" * (2 << 20)) for name in ("first", "second")]
     results[0].set_downstream(results[1])
@@ -87,7 +87,7 @@ def make():
         pipeline.add_task(task)
     for task in tasks[:2]:
         results[1].set_downstream(task)
-    share = (3 << 20) / cpu.usable_memory_bytes()  # room for one of the two
+    share = (3 << 20) / memory.usable_memory_bytes()  # room for one of the two
     grace_s = 600 if ENDING == "stubborn" else 5
     return pipeline, ProcessExecutor(2, kill_grace_s=grace_s, memory_budget=share, spill_dir=f"{FOLDER}/spill")
 
