@@ -71,9 +71,7 @@ class RunLog:
         except Exception:
             if failpoints.armed and failpoints.hit("run_log.sink"):
                 raise
-            import traceback
-
-            traceback.print_exc()  # a sink that raises (catch=False) must not end the run
+            _complain()  # a sink that raises (catch=False) must not end the run
 
     def _tell_loguru(self, level: str, text: str, values: tuple[object, ...], task: str | None) -> None:
         logger = _logger()
@@ -81,6 +79,16 @@ class RunLog:
         if task is not None:
             bound = bound.bind(task=task)
         bound.opt(depth=2).log(level, text, *values)
+
+
+def _complain() -> None:
+    """Show what a sink has raised, where there is anybody to be shown it."""
+    import traceback
+
+    try:
+        traceback.print_exc()
+    except (OSError, ValueError):  # standard error is full, closed or gone: nobody can be told anything
+        return
 
 
 _import_lock = threading.Lock()
