@@ -87,7 +87,7 @@ def test_actions_are_told_apart_when_asked_for_context() -> None:
     assert compile_tasks(tasks).takes_context == (True, False, True, False, False)
 
 
-def test_one_task_may_be_in_two_pipelines() -> None:
+def test_d5_one_task_may_be_in_two_pipelines() -> None:
     (a,) = tasks_named("a")
     assert compile_tasks([a]) is not compile_tasks([a])
 
@@ -101,13 +101,13 @@ def test_a_cycle_is_named_along_its_edges() -> None:
     assert refusal([a, b, c]) == "Pipeline contains a cycle: b -> c -> b"
 
 
-def test_the_cycle_of_the_contract() -> None:
+def test_d1_the_cycle_of_the_contract() -> None:
     a, b = tasks_named("a", "b")
     a.set_downstream(b).set_downstream(a)
     assert refusal([a, b]) == "Pipeline contains a cycle: a -> b -> a"
 
 
-def test_a_task_before_itself() -> None:
+def test_d2_a_task_before_itself() -> None:
     (a,) = tasks_named("a")
     a.set_downstream(a)
     assert refusal([a]) == "Pipeline contains a cycle: a -> a"
@@ -122,7 +122,7 @@ def test_a_huge_cycle_is_cut_short() -> None:
     assert text.endswith(" -> t98 -> ... (901 more) -> t0")
 
 
-def test_duplicate_names() -> None:
+def test_d3_duplicate_names() -> None:
     text = "Pipeline contains duplicate task names: 'a' (3 tasks), 'b' (2 tasks)"
     assert refusal(tasks_named("a", "b", "c", "a", "b", "a")) == text
 
@@ -132,7 +132,7 @@ def test_the_same_task_twice() -> None:
     assert refusal([a, a]) == "Pipeline contains duplicate task names: 'a' (2 tasks)"
 
 
-def test_an_upstream_that_was_never_added() -> None:
+def test_d4_an_upstream_that_was_never_added() -> None:
     a, b = tasks_named("a", "b")
     a.set_downstream(b)
     text = (
@@ -141,7 +141,7 @@ def test_an_upstream_that_was_never_added() -> None:
     assert refusal([b]) == text
 
 
-def test_a_downstream_that_was_never_added() -> None:
+def test_d4_a_downstream_that_was_never_added() -> None:
     a, b = tasks_named("a", "b")
     a.set_downstream(b)
     text = (

@@ -35,10 +35,13 @@ SECTIONS = {
 SWITCHED = "UPOR"
 """Where a name proves nothing: each line says which failpoint switches its protection off, or why none does."""
 
+FIGURE = "F"
+"""Tests may also be named after a figure, which stands in another table."""
+
 _TEST = re.compile(r"^\s*(?:async )?def test_((?:[a-z]\d+_)+)(\w*)\(", re.MULTILINE)
 _MARKS = "<!-- {}: begin -->\n", "<!-- {}: end -->"
 
-Promise = dict[str, str]
+Promise = dict[str, Any]
 
 
 def identifiers() -> list[str]:
@@ -61,7 +64,8 @@ def find_tests() -> dict[str, list[str]]:
         for match in _TEST.finditer(path.read_text(encoding="utf-8")):
             test = f"{path.relative_to(ROOT / 'tests')}::test_{match[1]}{match[2]}"
             for identifier in match[1].upper().split("_")[:-1]:
-                found.setdefault(identifier, []).append(test)
+                if identifier[0] != FIGURE:
+                    found.setdefault(identifier, []).append(test)
     return found
 
 
@@ -98,7 +102,9 @@ def tables(promises: dict[str, Promise], tests: dict[str, list[str]]) -> str:
 def _row(name: str, promises: dict[str, Promise], tests: dict[str, list[str]]) -> str:
     promise = promises.get(name, {})
     shown = "<br>".join(f"`{test}`" for test in tests.get(name, [])) or f"*waiting*: {promise.get('waiting', '')}"
-    switch = f"`{promise['protection']}`" if "protection" in promise else promise.get("unswitchable", "")
+    given = promise.get("protection", [])
+    switches = [given] if isinstance(given, str) else given
+    switch = "<br>".join(f"`{point}`" for point in switches) or promise.get("unswitchable", "")
     cells = (name, promise.get("fault", ""), promise.get("promise", ""), shown, switch)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 

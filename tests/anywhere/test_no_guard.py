@@ -125,7 +125,7 @@ def check(folder, *command, stdin=None):
     assert done.stdout.splitlines()[-1] == "all is well", done.stdout + done.stderr
 
 
-def test_as_a_file(folder):
+def test_a10_as_a_file(folder):
     check(folder, "script.py")
 
 
@@ -141,11 +141,11 @@ def test_as_a_file_from_elsewhere(folder, tmp_path_factory):
     assert done.returncode == 0, done.stderr
 
 
-def test_as_a_command(folder):
+def test_a10_as_a_command(folder):
     check(folder, "-c", (folder / "script.py").read_text())
 
 
-def test_from_stdin(folder):
+def test_a10_from_stdin(folder):
     check(folder, "-", stdin=(folder / "script.py").read_text())
 
 
@@ -153,7 +153,7 @@ def test_as_a_module(folder):
     check(folder, "-m", "script")
 
 
-def test_under_pytest(folder):
+def test_a7_under_pytest(folder):
     definitions, use = (folder / "script.py").read_text().split("pipeline = ")
     text = f"{definitions}\n\ndef test_it():\n" + textwrap.indent("pipeline = " + use, "    ")
     (folder / "test_script.py").write_text(text)
@@ -168,7 +168,7 @@ def test_under_pytest(folder):
     assert done.returncode == 0, done.stdout
 
 
-def test_in_a_notebook_kernel(folder):
+def test_a10_in_a_notebook_kernel(folder):
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder), startup_timeout=60)

@@ -204,7 +204,7 @@ def test_bad_numbers_are_refused(executor, bad):
         pipeline_of().run(executor=executor, max_workers=bad)
 
 
-def test_empty_pipeline(executor):
+def test_d6_empty_pipeline(executor):
     run = pipeline_of().run(executor=executor)
     assert (run.status, dict(run), list(run.tasks)) == ("SUCCESS", {}, [])
 

@@ -89,7 +89,7 @@ def test_an_early_rule_does_not_wait(executor, tmp_path):
     assert run["alert"] == {"bad": "FAILED", "slow": "PENDING"}
 
 
-def test_a_pipeline_runs_many_times(executor):
+def test_a1_a_pipeline_runs_many_times(executor):
     pipeline = pipeline_of(Task("t", lambda context: context["n"]))
     runs = [pipeline.run(context={"n": n}, executor=executor) for n in range(3)]
     assert [run["t"] for run in runs] == [0, 1, 2]
@@ -97,7 +97,7 @@ def test_a_pipeline_runs_many_times(executor):
     assert pipeline.last_run is runs[-1]
 
 
-def test_runs_from_several_threads_are_apart(executor):
+def test_a2_runs_from_several_threads_are_apart(executor):
     pipeline = pipeline_of(Task("a", lambda context: context["n"]), Task("b", lambda: 1))
     results = {}
 
@@ -112,7 +112,7 @@ def test_runs_from_several_threads_are_apart(executor):
     assert results == {n: n for n in range(4)}
 
 
-def test_inside_a_running_asyncio_loop(executor):
+def test_a3_inside_a_running_asyncio_loop(executor):
     async def main():
         return pipeline_of(Task("t", lambda: 1)).run(executor=executor)["t"]
 
@@ -173,7 +173,7 @@ def test_cancel(executor, tmp_path):
     assert pipeline.last_run is run
 
 
-def test_the_end_of_the_interpreter_cancels_what_was_started(executor):
+def test_a14_the_end_of_the_interpreter_cancels_what_was_started(executor):
     code = f"""
 import time
 from dremioframe.orchestration import Pipeline, Task, ThreadExecutor

@@ -59,7 +59,7 @@ def test_the_users_own_handler_gets_the_signal_again(default_sigterm):
     assert got == [signal.SIGTERM]
 
 
-def test_not_in_other_threads():
+def test_a9_not_in_other_threads():
     before = signal.getsignal(signal.SIGINT)
     seen = []
 

@@ -38,7 +38,7 @@ def run_and_read(tasks: list[Task]) -> int:
 
 
 @pytest.mark.usefixtures("shallow")
-def test_a_chain_of_a_hundred_thousand() -> None:
+def test_d8_a_chain_of_a_hundred_thousand() -> None:
     tasks = [Task(str(number), int, (number,)) for number in range(LENGTH)]
     for above, below in itertools.pairwise(tasks):
         above.set_downstream(below)
@@ -46,7 +46,7 @@ def test_a_chain_of_a_hundred_thousand() -> None:
 
 
 @pytest.mark.usefixtures("shallow")
-def test_one_task_above_and_one_below_twenty_thousand() -> None:
+def test_d9_one_task_above_and_one_below_twenty_thousand() -> None:
     width = LENGTH // 5
     first, *middle, last = (Task(str(number), int, (number,)) for number in range(width))
     for task in middle:

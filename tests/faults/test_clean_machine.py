@@ -25,7 +25,7 @@ def test_an_exception_of_the_users_program_while_a_run_goes_on():
     scenarios_clean.end_by_exception()
 
 
-def test_o17_ctrl_c_once():
+def test_o17_a5_ctrl_c_once():
     scenarios_clean.interrupt_once()
 
 

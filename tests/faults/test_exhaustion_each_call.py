@@ -16,7 +16,7 @@ CASES = {
         "open", "socketpair", "memfd_create", "pwrite", "pwritev", "mmap", "posix_spawn", "send", "sendmsg", "register",
         "epoll", "pidfd_open", "eventfd", "eventfd_write", "truncate",
     ),
-    "zygote": ("open", "fork", "send", "sendmsg", "register", "epoll", "pidfd_open"),
+    "zygote": ("open", "fork", "sendmsg", "register", "epoll", "pidfd_open"),
     "worker": ("open", "memfd_create", "pwritev", "mmap", "send", "sendmsg"),
 }  # fmt: skip
 

@@ -66,7 +66,7 @@ def wait_until_seen(path):
         return fifo.read()
 
 
-def test_an_attempt_over_its_limit_is_ended_and_nobody_else():
+def test_u28_an_attempt_over_its_limit_is_ended_and_nobody_else():
     others = [Task(f"o{i}", lambda i=i: i) for i in range(20)]
     with ProcessExecutor(2, kill_grace_s=0.2) as executor:
         run = pipeline_of(Task("hog", hog, (200,), memory_limit="64MiB"), *others).run(executor=executor)

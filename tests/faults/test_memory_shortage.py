@@ -27,7 +27,7 @@ def short_of_memory(executor):
     executor._pool._capacity.gauge = Gauge(lambda: SHORT)
 
 
-def test_nothing_runs_beside_anything_and_the_log_says_so_once(log):
+def test_o3_nothing_runs_beside_anything_and_the_log_says_so_once(log):
     pipeline = Pipeline("p")
     for i in range(6):
         head, tail = Task(f"head{i}", time.sleep, (0.03,)), Task(f"tail{i}", lambda: None)

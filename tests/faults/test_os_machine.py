@@ -86,17 +86,20 @@ def test_o24_the_coordinator_signals_through_pidfds_only() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"kill", "killpg"} and _is_name(node.value, "os")
     }
     below = {"pool/zygote.py", "pool/sentry.py", "pool/kinship.py", "pool/preload.py"}  # never in the coordinator
+    children = {"pool/zygote_client.py"}
     themselves = {"failpoints.py", "engine/interrupts.py", "pool/worker.py"}
-    assert users <= below | themselves
+    assert users <= below | children | themselves
 
 
 def test_o25_the_wall_clock_measures_nothing() -> None:
-    """It is read for labels (``datetime.now`` of a run's start, and cron), and ``time.time`` nowhere."""
+    """It is read for labels (a run's start, lines of the log, cron), and ``time.time`` nowhere else."""
     package = Path(dremioframe.__file__).parent
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and _is_name(node.value, "time"):
-                assert node.attr not in {"time", "time_ns", "CLOCK_REALTIME"}, f"{path}:{node.lineno}"
+                assert node.attr not in {"time", "time_ns", "CLOCK_REALTIME"} or path.name == "plain_sink.py", (
+                    f"{path}:{node.lineno}"
+                )
 
 
 def _is_name(node: ast.expr, name: str) -> bool:

@@ -76,7 +76,7 @@ def test_r20_closed_just_before_and_just_after_a_fork(
         arrived = threading.Event()
         threading.Thread(target=lambda: (gate.wait(), arrived.set()), daemon=True).start()
         client.until(arrived.is_set)  # what the fork server is told to do is said in these turns
-        below = psutil.Process(client.pool._capacity.zygote.pid)
+        below = psutil.Process(client.pool._capacity.zygote.server_pid)
         family = [below, *below.children(recursive=True)]
         client.pool.close()
         gone, alive = psutil.wait_procs(family, timeout=10)
@@ -123,7 +123,7 @@ def test_r16_a_signal_handler_wakes_while_its_own_thread_is_waking(arm: Any, gat
             signal.signal(signal.SIGUSR1, before)
 
 
-def test_r16_an_executor_is_dropped_by_the_collector_while_another_runs(arm: Any) -> None:
+def test_r16_a15_an_executor_is_dropped_by_the_collector_while_another_runs(arm: Any) -> None:
     """Its finaliser closes a pool, wherever the collector happens to run: here, in the loop of another run."""
     arm()
     dropped = ProcessExecutor(1)
@@ -152,6 +152,6 @@ def test_r19_restarts_without_end_leave_exactly_as_many_workers() -> None:
                 assert not isinstance(client.end(call_id), CallEnded)
         for _ in range(size):
             client.start("import time; time.sleep(600)")
-        zygote = psutil.Process(client.pool._capacity.zygote.pid)
+        zygote = psutil.Process(client.pool._capacity.zygote.server_pid)
         assert {child.pid for child in zygote.children()} == {worker.pid for worker in client.workers}
         assert len(client.workers) == size

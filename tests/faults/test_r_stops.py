@@ -168,9 +168,10 @@ def test_r12_a_lost_call_is_told_only_when_its_worker_is_known_to_be_gone(arm: A
     arm(**{"zygote.report": f"{gate.action}@1"})
     with pool_client(warm=1) as client:
         call_id = client.start("import time; time.sleep(600)")
-        os.kill(client.workers[0].pid, signal.SIGKILL)
+        (dead,) = client.workers
+        os.kill(dead.pid, signal.SIGKILL)
         gate.wait()  # the zygote knows, and has not said so
-        client.until(lambda: not client.workers)  # we know that it has ended, but not that its children have
+        client.until(lambda: dead not in client.workers)  # we know that it has ended, but not that its children have
         assert call_id not in client.ended
         gate.open()
         assert isinstance(client.end(call_id), CallLost)

@@ -141,7 +141,7 @@ class Bench:
         if running and started_ns > time.monotonic_ns():
             assert worker.fault
         assert set(lifecycle._casualties(worker)) <= self.held
-        lifecycle._boot_story(worker)
+        lifecycle._boot_story(worker, lifecycle._OomEvidence())
         self.floor.events.clear()  # what is overdue
         self.read()
 

@@ -21,7 +21,7 @@ def may_go(dag: Dag, task: int, finished: set[int], keep_leaves: bool) -> bool:
 
 @pytest.mark.parametrize("keep_leaves", [False, True])
 @pytest.mark.parametrize("seed", range(150))
-def test_values_go_exactly_when_the_contract_says(seed: int, keep_leaves: bool) -> None:
+def test_d15_values_go_exactly_when_the_contract_says(seed: int, keep_leaves: bool) -> None:
     rng = random.Random(seed)
     n = rng.randint(1, 10)
     dag = Dag(

@@ -142,7 +142,7 @@ def test_jitter_stretches_the_delay() -> None:
     assert bench.tell(AttemptFailed(A, 1, retryable=True, unit_random=0.5)) == [ScheduleRetry(A, 1, 12.5)]
 
 
-def test_downstreams_wait_for_the_last_attempt() -> None:
+def test_d11_downstreams_wait_for_the_last_attempt() -> None:
     bench = Bench([(), (A,)], rules=[TriggerRule.ALL_SUCCESS, TriggerRule.ONE_FAILED], policies=[RetryPolicy(1)] * 2)
     bench.take()
     bench.tell(AttemptFailed(A, 1, retryable=True), RetryDue(A, 1))

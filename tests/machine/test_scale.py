@@ -51,7 +51,7 @@ def best_of(times: int, shape: str, n: int) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_cost_per_task_does_not_grow(shape: str) -> None:
+def test_d7_cost_per_task_does_not_grow(shape: str) -> None:
     # Quadratic behaviour would show as a factor of 20; caches and the collector account for less than 4.
     assert best_of(2, shape, 40_000) < 6 * best_of(3, shape, 2_000)
 

@@ -130,7 +130,7 @@ def verdict(machine: RunMachine, rule: str) -> str:
 
 
 @pytest.mark.parametrize("upstreams", range(5))
-def test_verdict_in_every_order_of_arrival(upstreams: int) -> None:
+def test_d10_verdict_in_every_order_of_arrival(upstreams: int) -> None:
     for outcomes in map("".join, product("SFUK", repeat=upstreams)):
         dag = build(outcomes)
         for order in permutations(range(upstreams)):

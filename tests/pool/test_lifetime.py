@@ -159,7 +159,7 @@ def test_a_long_preload_is_not_taken_for_a_zygote_that_does_not_fork(make_pool, 
 
     (tmp_path / "half_second.py").write_text("import time\ntime.sleep(0.5)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(lifecycle, "_FORK_LIMIT_S", 0.05)
+    monkeypatch.setattr(lifecycle, "_FORK_LIMIT_S", 0.4)
     client = connect(make_pool(preload=("half_second",)))
     assert client.run("out = b'fine'") == b"fine"
     assert client.returned == []

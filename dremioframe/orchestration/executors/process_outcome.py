@@ -45,7 +45,9 @@ class ProcessOutcome(CallEnded):
     def failure(self) -> Failure | None:
         if self.status == OutcomeStatus.SUCCESS:
             return None
-        if self.status > OutcomeStatus.RETRY:  # the others are ours to say, with errors of ours
+        if (
+            self.status > OutcomeStatus.RETRY and self.status != OutcomeStatus.CANCELLED
+        ):  # the others are ours to say, with errors of ours
             raise DecodeError(f"no worker ends an attempt with status {self.status}")
         return Failure.from_bytes(self._failure_body()[calls.FAILURE_HEAD_SIZE :])
 
