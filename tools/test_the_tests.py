@@ -46,6 +46,10 @@ SEEN, UNSEEN, TROUBLE = "seen", "NOT SEEN", "TROUBLE"
 _PASSED, _FAILED = 0, 1
 
 
+#: The sections in which every line has to say which failpoint switches its protection off.
+SWITCHED = "UPOR"
+
+
 class Promise(NamedTuple):
     """What is promised about one fault, and what switches it off."""
 
@@ -79,7 +83,8 @@ def read_promises(folder: Path = PROMISES) -> tuple[list[Promise], list[str]]:
             if name in tables:
                 complaints.append(f"{name} is promised twice, the second time in {path.name}")
             complaints += [f"{name} says nothing under {key!r}" for key in ("fault", "promise") if not table.get(key)]
-            if len({"protection", "unswitchable", "waiting"} & set(table)) != 1:
+            said = len({"protection", "unswitchable", "waiting"} & set(table))
+            if said > 1 or (not said and name[0] in SWITCHED):
                 complaints.append(f"{name} needs one of protection, unswitchable, waiting")
             tables[name] = table
     promises = [Promise.of(name, table) for name, table in tables.items()]
