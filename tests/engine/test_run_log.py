@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from loguru import logger
 
 from dremioframe.orchestration import Pipeline, SkipTask, Task
@@ -115,6 +116,17 @@ def test_what_is_written_without_loguru_is_what_loguru_writes():
     assert plain == real
     assert plain.count("<time>") == 3
     assert "{no} <red>harm</red>" in plain
+
+
+@pytest.mark.parametrize("stderr", ["/dev/full", "closed"])
+@pytest.mark.parametrize("first", ["", "import loguru"])
+def test_standard_error_that_cannot_be_written_to_ends_no_run(stderr, first):
+    redirection = "2>&-" if stderr == "closed" else f"2>{stderr}"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", RUN.format(first=first)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == str(bool(first) or stderr == "closed")
 
 
 def test_loguru_itself_writes_where_the_environment_sets_it_up():

@@ -16,6 +16,8 @@ import pytest
 from loguru import logger
 
 from dremioframe.orchestration import DefinitionError, PayloadError, Pipeline, ProcessExecutor, Task
+from dremioframe.orchestration.calls import Request
+from dremioframe.orchestration.executors.process_calls import CallData
 
 SCARCE = """
 import resource, sys
@@ -151,7 +153,8 @@ def test_a_full_disk_or_memory_fails_the_attempt_and_not_its_worker(tmp_path):
     assert isinstance(error, PayloadError)
     assert (error.stage, error.path) == ("result_transfer", "result")
     assert "disk space" in str(error)
-    assert os.strerror(errno.EFBIG) in str(error)
+    assert f"{os.strerror(errno.EFBIG)}, and it did not fit into what is left of the memory budget" in str(error)
+    assert str(tmp_path) in str(error)
     assert before == after
 
 
@@ -167,6 +170,7 @@ def test_arguments_for_which_there_is_no_room_say_what_is_short(tmp_path):
     assert isinstance(error, PayloadError)
     assert (error.stage, error.path) == ("args_transfer", "args")
     assert os.strerror(errno.EFBIG) in str(error)
+    assert str(tmp_path) in str(error)
     assert "ulimit -n" in str(error)
     assert pipeline.run(executor="process", max_workers=1)["size"] == 300_000
 
@@ -248,18 +252,32 @@ def test_a_spill_directory_can_be_written_to(directory):
         ProcessExecutor(spill_dir=directory)
 
 
-def test_short_values_of_many_upstreams_come_in_one_piece():
-    count = 300
+def made_bytes(i):
+    return bytes([i % 256]) * 100
+
+
+def test_short_values_of_many_upstreams_come_in_one_piece(monkeypatch):
+    asked = []
+    answer = CallData.answer
+
+    def noting(self, task, attempt, request):
+        asked.append(request[:1])
+        return answer(self, task, attempt, request)
+
+    monkeypatch.setattr(CallData, "answer", noting)
+    count = 10_000
     pipeline = Pipeline("fan-in")
-    last = Task("last", lambda context: {name: context[name] for name in context})
+    last = Task("last", lambda context: [(name, context[name]) for name in context])
     for i in range(count):
-        made = Task(f"make {i}", lambda i=i: bytes([i % 256]) * 1000)
+        made = Task(f"make {i}", made_bytes, (i,))
         pipeline.add_task(made)
         made.set_downstream(last)
     pipeline.add_task(last)
     run = pipeline.run(executor="process", max_workers=2, raise_on_failure=True)
-    assert run["last"] == {f"make {i}": bytes([i % 256]) * 1000 for i in range(count)}
-    assert run.tasks["last"].attempts[0].bytes_in > count * 1000
+    assert run["last"] == [(f"make {i}", made_bytes(i)) for i in range(count)]
+    assert run.tasks["last"].attempts[0].bytes_in > count * 100
+    assert asked.count(Request.PARTS) == 1
+    assert asked.count(Request.VALUE) == asked.count(Request.LONG_VALUE) == 0
 
 
 def test_long_code_is_written_down_once_and_read_by_every_worker():

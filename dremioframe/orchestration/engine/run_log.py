@@ -68,9 +68,7 @@ class RunLog:
             else:
                 self._tell_loguru(level, text, values, task)
         except Exception:  # noqa: BLE001 - a sink that raises (catch=False) must not end the run
-            import traceback
-
-            traceback.print_exc()
+            _complain()
 
     def _tell_loguru(self, level: str, text: str, values: tuple[object, ...], task: str | None) -> None:
         logger = _logger()
@@ -78,6 +76,16 @@ class RunLog:
         if task is not None:
             bound = bound.bind(task=task)
         bound.opt(depth=2).log(level, text, *values)
+
+
+def _complain() -> None:
+    """Show what a sink has raised, where there is anybody to be shown it."""
+    import traceback
+
+    try:
+        traceback.print_exc()
+    except (OSError, ValueError):  # standard error is full, closed or gone: nobody can be told anything
+        return
 
 
 _import_lock = threading.Lock()

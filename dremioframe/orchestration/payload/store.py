@@ -136,8 +136,16 @@ def write_segment(
     if size > room:
         directory = find_spill_dir(spill_dir)
         if directory is not None:
-            return Segment.spill(parts, size, directory)
+            return _spilled(parts, size, directory)
     return Segment.create(parts, size, name)
+
+
+def _spilled(parts: Iterable[BytesLike], size: int, directory: str) -> Segment:
+    try:
+        return Segment.spill(parts, size, directory)
+    except OSError as error:
+        why = f"{error.strerror}, and it did not fit into what is left of the memory budget"
+        raise OSError(error.errno, why, directory) from error
 
 
 def find_spill_dir(chosen: str | None) -> str | None:
