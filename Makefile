@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test test-all test-the-tests bench reliability venv lint types imports unit wheel clean
+.PHONY: demo test test-all test-the-tests bench chaos soak flake trials reliability venv lint types imports unit wheel clean
 
 demo: venv
 	$(BIN)/python examples/flights_etl.py
@@ -33,6 +33,23 @@ bench: venv
 # Rewrites the tables of docs/reliability.md from the promises and the tests.
 reliability: venv
 	$(BIN)/python tools/reliability.py
+
+# Random pipelines while their processes are killed, stopped and starved, on processes for ten minutes and on the virtual
+# clock; `make chaos ARGS='--seed 7 --minutes 1'`. A failed trial says how to have the same faults again.
+chaos: venv
+	$(BIN)/python -m tools.chaos $(ARGS)
+
+# 10,000 runs in one process, which must not grow by them.
+soak: venv
+	$(BIN)/python -m tools.soak $(ARGS)
+
+# The tests of processes and races 50 times as the machine is and 50 times on one starved core, the whole suite 3 and 3.
+flake: venv
+	$(BIN)/python -m tools.flake $(ARGS)
+
+# Measures the figures of docs/reliability.md, e.g. `make trials ARGS='--figure F3 --trials 300 --starved'`.
+trials: venv
+	$(BIN)/python -m tools.trials $(ARGS)
 
 venv:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 with venv found; say PYTHON=..."; exit 1; }

@@ -71,10 +71,10 @@ def test_what_an_end_of_pytest_means(code: int | None, output: str, outcome: str
 
 
 def test_a_promise_that_nothing_can_keep_is_complained_of(tmp_path: Path) -> None:
-    (tmp_path / "z.toml").write_text('[Z1]\nfault = "f"\npromise = "p"\nprotection = "no.such"\n[Z2]\nfault = "f"\n')
+    (tmp_path / "z.toml").write_text('[U91]\nfault = "f"\npromise = "p"\nprotection = "no.such"\n[U92]\nfault = "f"\n')
     promises, complaints = tool.read_promises(tmp_path)
-    assert complaints == ["Z2 says nothing under 'promise'", "Z2 needs one of protection, unswitchable, waiting"]
-    assert tool.complain(promises, {"Z2": ["tests/a.py::test_z2_x"]}, {"some.point"}) == [
-        "Z1: no failpoint 'no.such' in the package",
-        "Z1: no test named test_z1_...",
+    assert complaints == ["U92 says nothing under 'promise'", "U92 needs one of protection, unswitchable, waiting"]
+    assert tool.complain(promises, {"U92": ["tests/a.py::test_u92_x"]}, {"some.point"}) == [
+        "U91: no failpoint 'no.such' in the package",
+        "U91: no test named test_u91_...",
     ]

@@ -1,0 +1,68 @@
+"""The short form of ``make chaos``: fixed seeds, on processes and on the virtual clock; and its judge is judged."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+from tools.chaos import scripts, trial, verify, virtual  # noqa: E402
+from tools.chaos.cases import random_case  # noqa: E402
+
+SEEDS = (1, 2, 3, 4, 6, 8, 9, 12)
+KILLED_SEED, KILLED_TASKS = 1, 400
+VIRTUAL_SEEDS = 300
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_pipelines_under_random_faults(seed):
+    judged = trial.real(seed)
+    print(scripts.to_text(judged.applied))
+    assert not judged.violations, "\n".join(judged.violations)
+
+
+def test_f1_f2_kills_of_workers_lose_nothing_and_cost_one_attempt_each():
+    judged = trial.real(KILLED_SEED, KILLED_TASKS)
+    assert not judged.violations, "\n".join(judged.violations)
+    assert judged.applied
+    assert judged.executions <= KILLED_TASKS + len(judged.applied)
+    assert max(judged.lost_per_kill.values()) <= 1
+
+
+@pytest.mark.parametrize("first", range(0, VIRTUAL_SEEDS, 100))
+def test_the_same_faults_on_the_virtual_clock(first):
+    for seed in range(first, first + 100):
+        assert not virtual.simulate(seed), seed
+
+
+def test_a_script_is_replayed_as_it_was_written():
+    faults = list(itertools.islice(scripts.random_script(5), 50))
+    assert scripts.from_text(scripts.to_text(faults)) == faults == list(itertools.islice(scripts.random_script(5), 50))
+
+
+def spoilt_runs(case, run):
+    """Each with one thing wrong in it."""
+    name = next(spec.name for spec in case.specs if run["tasks"][spec.name]["status"] == "SUCCESS")
+    for what, value in [("status", "FAILED"), ("digest", None), ("size", -1), ("intact", False), ("attempts", [])]:
+        spoilt = copy.deepcopy(run)
+        spoilt["tasks"][name][what] = value
+        yield what, spoilt
+    spoilt = copy.deepcopy(run)
+    spoilt["tasks"][name]["attempts"] *= 2
+    yield "twice", spoilt
+
+
+def test_the_judge_passes_a_run_without_faults_and_sees_each_single_lie():
+    case = random_case(21)
+    case = case._replace(specs=tuple(spec._replace(does=("ok",), timeout=None) for spec in case.specs))
+    run = trial.serial(case)
+    assert not list(verify.verify_run(case, run, set(), 0))
+    for what, spoilt in spoilt_runs(case, run):
+        assert list(verify.verify_run(case, spoilt, set(), 0)), what

@@ -1,0 +1,67 @@
+"""The tools that measure for hours, for seconds: they work, and they see what they are to see."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+from tools import figures, flake, soak, timings  # noqa: E402
+
+
+@pytest.fixture
+def noted(monkeypatch, tmp_path):
+    monkeypatch.setattr(figures, "FILE", tmp_path / "figures.json")
+    return lambda: json.loads(figures.FILE.read_text())
+
+
+def test_a_figure_replaces_the_earlier_one_of_its_measure(noted):
+    figures.note("F10", "left", "0", "1", 5, "first")
+    figures.note("F3", "death", "5 ms", "4 ms", 5, "second")
+    figures.note("F10", "left", "0", "0", 7, "third")
+    assert [(each["id"], each["result"], each["n"]) for each in noted()] == [("F3", "4 ms", 5), ("F10", "0", 7)]
+
+
+def test_f10_runs_leave_a_process_as_it_was():
+    warm = soak.warm_soak(runs=60, warm_up=20)
+    assert warm.before[:3] == warm.after[:3]
+    assert warm.before.shared == warm.after.shared
+
+
+def test_f11_a_slope_comes_with_its_interval():
+    slope, half = soak.least_squares([(x, 100 + 7 * x) for x in range(50)])
+    assert (slope, half) == (pytest.approx(7), pytest.approx(0, abs=1e-6))
+    slope, half = soak.least_squares([(x, 100 + 7 * x + (-1) ** x * 20) for x in range(50)])
+    assert slope - half < 7 < slope + half
+    grown = soak.Soaked(9, soak.belongings(), soak.belongings(), 500.0, 10.0, 3, 1.0)
+    assert len(grown.problems()) == 2
+
+
+def test_f3_f4_f5_deaths_and_time_outs_are_dealt_with_in_time():
+    assert len(timings.detection(4)) == 4
+    assert len(timings.replacement(4)) == 4
+    late = timings.overtime(8)
+    assert len(late) >= 4
+    assert min(late) > 0
+
+
+def test_f6_a_task_that_ends_at_its_time_out_has_one_outcome():
+    assert timings.photo_finish(60).startswith("0 double")
+
+
+def test_f25_a_stopped_coordinator_times_nobody_out_who_was_in_time():
+    assert timings.stopped_clock(1).startswith("0 false, 0 missed")
+
+
+def test_flake_ends_at_the_first_failure_and_shows_it(tmp_path, capsys):
+    (tmp_path / "test_it.py").write_text("def test_good(): pass\ndef test_bad(): assert 'odd' == 'even'\n")
+    with flake.starved(min(os.sched_getaffinity(0))) as before, pytest.raises(SystemExit, match="'odd' == 'even'"):
+        flake.repeat("odd", [str(tmp_path)], 3, before, 60.0)
+    assert capsys.readouterr().out.startswith("odd 1/3")

@@ -1,0 +1,257 @@
+"""Starts the coordinator of a case and hurts it and its descendants by a fault script; touches nobody else.
+
+Every process is signalled through a pidfd that was opened while it was seen as a descendant, and seen as one again
+afterwards, so no number can have been used again.
+
+What lives here: processes and signals. What may not: what is right (``verify``).
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from .scripts import Fault
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 90.0
+GONE_S = 2.0
+SPIN = "while True: pass"
+
+
+class Trial(NamedTuple):
+    """What happened.
+
+    Attributes:
+        runs: What the coordinator told of each run; empty if it did not come to that.
+        applied: The faults that hit something.
+        hits: What they hit: (what, pid).
+        problems: What the conductor saw go wrong.
+    """
+
+    runs: list[dict[str, Any]]
+    applied: list[Fault]
+    hits: list[tuple[str, int]]
+    problems: list[str]
+
+
+def conduct(seed: int, script: Iterator[Fault], folder: Path, tasks: int = 0, limit_s: float = LIMIT_S) -> Trial:
+    """Run one case under one script.
+
+    Args:
+        folder: An empty directory for what the coordinator writes.
+        tasks: 0 for a case with everything in it, else so many short tasks.
+    """
+    with open(folder / "stderr", "wb") as errors:
+        coordinator = subprocess.Popen(
+            [sys.executable, "-m", "tools.chaos.coordinator", str(seed), str(tasks), str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=ROOT,
+        )
+    conductor = _Conductor(coordinator)
+    try:
+        problems = conductor.play(script, time.monotonic() + limit_s)
+    finally:
+        conductor.release()
+        coordinator.kill()
+        coordinator.wait()
+        if coordinator.stdout:
+            coordinator.stdout.close()
+    problems += conductor.survivors()
+    told = folder / "runs.json"
+    runs = json.loads(told.read_text()) if told.exists() else []
+    if not runs or problems:
+        problems.append("the coordinator said: " + (folder / "stderr").read_text(errors="replace")[-20_000:])
+    return Trial(runs, conductor.applied, conductor.hits, problems if not runs or len(problems) > 1 else [])
+
+
+class _Conductor:
+    def __init__(self, coordinator: subprocess.Popen[bytes]) -> None:
+        self.pid = coordinator.pid
+        self.coordinator = coordinator
+        self.applied: list[Fault] = []
+        self.hits: list[tuple[str, int]] = []
+        self._seen: dict[int, int] = {}  # descendants ever seen, and a descriptor of each
+        self._undo: list[tuple[float, int, int]] = []  # when, number, pidfd to continue (or -1: end of the starvation)
+        self._spinner: subprocess.Popen[bytes] | None = None
+
+    def play(self, script: Iterator[Fault], limit: float) -> list[str]:
+        """Until the coordinator ends; what went wrong."""
+        assert self.coordinator.stdout
+        output = self.coordinator.stdout.fileno()
+        said, began, fault = b"", 0.0, None
+        while True:
+            now = time.monotonic()
+            if now > limit:
+                return [f"no end within the limit\n{self._stacks()}"]
+            hurting = said == b"go\n"
+            if hurting and fault is None:
+                fault = next(script, None)
+            self._undo_due(now)
+            moments = [limit, *(undo[0] for undo in self._undo[:1])]
+            if fault is not None and hurting:
+                if began + fault.at_s <= now:
+                    self._apply(fault)
+                    fault = None
+                    continue
+                moments.append(began + fault.at_s)
+            if select.select([output], [], [], max(0.0, min(moments) - now))[0]:
+                heard = os.read(output, 100)
+                if not heard:
+                    break
+                began = began or time.monotonic()
+                said += heard
+        self.release()
+        code = self.coordinator.wait(timeout=30)
+        return [f"the coordinator ended with {code} after saying {said!r}"] if code or said != b"go\ndone\n" else []
+
+    def release(self) -> None:
+        for _, _, pidfd in self._undo:
+            self._undo_one(pidfd)
+        self._undo.clear()
+
+    def survivors(self) -> list[str]:
+        """I15: whoever was ever below the coordinator and is not gone soon after its end. They are ended, too."""
+        deadline, left = time.monotonic() + GONE_S, []
+        for pid, pidfd in self._seen.items():
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            if not poll.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+                left.append(f"process {pid} outlived its coordinator: {_read(pid, 'stat')}")
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+        self._seen.clear()
+        return left
+
+    # ---------------------------------------------------------------------------------------------------------- faults
+
+    def _apply(self, fault: Fault) -> None:
+        zygotes = _children(self.pid)
+        below = [(zygote, child) for zygote in zygotes for child in _children(zygote)]
+        workers = [(above, pid) for above, pid in below if not _is_grandchild(pid)]
+        grandchildren = [(above, pid) for above, pid in below if _is_grandchild(pid)]
+        grandchildren += [(worker, pid) for _, worker in workers for pid in _children(worker)]
+        for above, pid in [*((self.pid, zygote) for zygote in zygotes), *workers, *grandchildren]:
+            self._know(above, pid)
+        match fault.what:
+            case "starve":
+                self._starve(fault, [self.pid, *zygotes, *(pid for _, pid in workers)])
+            case "stop_coordinator":
+                self._hit(fault, [self.pid])
+            case "kill_zygote" | "stop_zygote":
+                self._hit(fault, zygotes)
+            case "kill_grandchild" | "stop_grandchild":
+                self._hit(fault, [pid for _, pid in grandchildren])
+            case _:
+                self._hit(fault, [pid for _, pid in workers])
+
+    def _know(self, above: int, pid: int) -> None:
+        if pid in self._seen:
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return
+        if pid in _children(above):  # so the descriptor is of this process and of no later one of the same number
+            self._seen[pid] = pidfd
+        else:
+            os.close(pidfd)
+
+    def _hit(self, fault: Fault, candidates: list[int]) -> None:
+        candidates = sorted(pid for pid in candidates if pid in self._seen or pid == self.pid)
+        if not candidates:
+            return
+        pid = candidates[fault.which % len(candidates)]
+        pidfd = os.pidfd_open(self.pid) if pid == self.pid else self._seen[pid]
+        try:
+            if fault.what.startswith("kill_stopped"):
+                signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+            stops = fault.what.startswith("stop")
+            signal.pidfd_send_signal(pidfd, signal.SIGSTOP if stops else signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        if stops:
+            heapq.heappush(self._undo, (time.monotonic() + fault.for_s, len(self.applied), os.dup(pidfd)))
+        self.applied.append(fault)
+        self.hits.append((fault.what, pid))
+
+    def _starve(self, fault: Fault, family: list[int]) -> None:
+        if self._spinner is not None:
+            return
+        core = {min(os.sched_getaffinity(0))}
+        for pid in family:
+            _bind(pid, core)
+        self._spinner = subprocess.Popen(["taskset", "-c", str(min(core)), sys.executable, "-S", "-c", SPIN])
+        heapq.heappush(self._undo, (time.monotonic() + fault.for_s, len(self.applied), -1))
+        self.applied.append(fault)
+
+    def _undo_due(self, now: float) -> None:
+        while self._undo and self._undo[0][0] <= now:
+            self._undo_one(heapq.heappop(self._undo)[2])
+
+    def _undo_one(self, pidfd: int) -> None:
+        if pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+            os.close(pidfd)
+            return
+        if self._spinner is not None:
+            self._spinner.kill()
+            self._spinner.wait()
+            self._spinner = None
+        zygotes = _children(self.pid)
+        for pid in [self.pid, *zygotes, *(child for zygote in zygotes for child in _children(zygote))]:
+            _bind(pid, os.sched_getaffinity(0))
+
+    def _stacks(self) -> str:
+        """The coordinator tells its own to the file of its errors; the kernel's view of the others."""
+        self.coordinator.send_signal(signal.SIGCONT)
+        self.coordinator.send_signal(signal.SIGUSR1)
+        time.sleep(0.3)  # nothing tells when the dump is written, and the trial is lost anyway
+        return "\n".join(f"{pid}: {_read(pid, 'stat')[:60]} in {_read(pid, 'wchan')}" for pid in self._seen)
+
+
+def _bind(pid: int, cores: set[int]) -> None:
+    try:
+        os.sched_setaffinity(pid, cores)
+    except ProcessLookupError:
+        pass
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, _read(pid, f"task/{thread}/children").split())
+    except OSError:
+        pass
+    return sorted(found)
+
+
+def _is_grandchild(pid: int) -> bool:
+    """An orphan that has fallen to the fork server, not a worker: tasks of a case start nothing but ``sleep``."""
+    return _read(pid, "comm").strip() == "sleep"
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
