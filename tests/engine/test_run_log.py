@@ -101,9 +101,10 @@ sys.stdout.write(str("loguru" in sys.modules))
 
 
 def lines(first="", **env):
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "PYCHARM", "LOGURU"))}
     done = subprocess.run(
         [sys.executable, "-c", RUN.format(first=first)],
-        env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=True,
+        env={**inherited, **env}, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     text = re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", "<time> ", done.stderr, flags=re.MULTILINE)
     return re.sub(r"after \d+\.\d{3} s", "after <n> s", text), done.stdout == "True"
@@ -133,6 +134,11 @@ def test_loguru_itself_writes_where_the_environment_sets_it_up():
     said, has_loguru = lines(LOGURU_LEVEL="ERROR", LOGURU_FORMAT="{level}")
     assert has_loguru
     assert said == "ERROR\n"
+
+
+@pytest.mark.parametrize("variables", [{"CI": "true", "GITHUB_ACTIONS": "true"}, {"PYCHARM_HOSTED": "1"}])
+def test_loguru_itself_writes_where_colours_are_shown_without_a_terminal(variables):
+    assert lines(**variables)[1]
 
 
 def test_loguru_itself_writes_to_a_terminal():
