@@ -100,5 +100,5 @@ GOALS = (
     Goal("worker replaced after a kill, median", "replacement", "median, ms", 6, unit="ms"),
     Goal("worker replaced after a kill, p99", "replacement", "p99, ms", 15, unit="ms"),
     *etl_goals("flights", "flights ETL"),
-    *etl_goals("tpch", "TPC-H ETL, a task a part", subject=BY_PART),
+    *etl_goals("tpch", "TPC-H ETL by part", subject=BY_PART),
 )

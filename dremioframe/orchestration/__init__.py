@@ -148,7 +148,8 @@ class _Package(ModuleType):
 
     @task.setter
     def task(self, submodule: object) -> None:
-        pass
+        if not isinstance(submodule, ModuleType):
+            raise AttributeError("dremioframe.orchestration.task cannot be replaced")  # noqa: TRY004 - as properties do
 
 
 sys.modules[__name__].__class__ = _Package

@@ -9,7 +9,8 @@ fork server of its workers. Type checkers see the real thing; modules that need 
     else:
         from .light_typing import NamedTuple
 
-What lives here: stand-ins that behave as theirs do, as far as this package uses them.
+What lives here: stand-ins that behave as theirs do, as far as this package uses them: no ``super()`` in the body of a
+``NamedTuple``, and a ``Protocol`` is a plain class that ``typing`` does not know for one.
 """
 
 from __future__ import annotations

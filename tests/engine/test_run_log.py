@@ -100,10 +100,16 @@ sys.stdout.write(str("loguru" in sys.modules))
 """
 
 
+def environment(**more):
+    """Ours without what loguru looks at: the suite itself may run in CI, where loguru shows colours."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "PYCHARM", "LOGURU"))}
+    return {**bare, **more}
+
+
 def lines(first="", **env):
     done = subprocess.run(
         [sys.executable, "-c", RUN.format(first=first)],
-        env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=True,
+        env=environment(**env), capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     text = re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", "<time> ", done.stderr, flags=re.MULTILINE)
     return re.sub(r"after \d+\.\d{3} s", "after <n> s", text), done.stdout == "True"
@@ -124,7 +130,7 @@ def test_standard_error_that_cannot_be_written_to_ends_no_run(stderr, first):
     redirection = "2>&-" if stderr == "closed" else f"2>{stderr}"
     done = subprocess.run(
         ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", RUN.format(first=first)],
-        capture_output=True, text=True, timeout=60, check=False,
+        env=environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.stdout == str(bool(first) or stderr == "closed")
 
@@ -133,6 +139,11 @@ def test_loguru_itself_writes_where_the_environment_sets_it_up():
     said, has_loguru = lines(LOGURU_LEVEL="ERROR", LOGURU_FORMAT="{level}")
     assert has_loguru
     assert said == "ERROR\n"
+
+
+@pytest.mark.parametrize("variables", [{"CI": "true", "GITHUB_ACTIONS": "true"}, {"PYCHARM_HOSTED": "1"}])
+def test_loguru_itself_writes_where_colours_are_shown_without_a_terminal(variables):
+    assert lines(**variables)[1]
 
 
 def test_loguru_itself_writes_to_a_terminal():

@@ -88,7 +88,7 @@ def test_p17_code_that_carries_much_is_told_with_the_variable(said, path):
 
 
 def test_p17_usual_code_is_not_weighed(said, monkeypatch):
-    monkeypatch.setattr(process_calls, "_heavy_code", None)
+    monkeypatch.setattr(process_calls, "_heavy_code", None)  # nothing asks for it
     table = bytes(1_000_000)
     assert Pipeline("light").add_task(Task("t", lambda: len(table))).run(executor="process")["t"] == len(table)
     assert not said

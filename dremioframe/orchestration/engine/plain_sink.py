@@ -10,6 +10,7 @@ What lives here: that line, and when it is the right one. What may not: what it 
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 import time
@@ -18,10 +19,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
+#: Variables by which loguru is set up, or by which it knows of a place that shows colours without being a terminal.
+_TOLD_BY = ("LOGURU_", "CI", "PYCHARM_HOSTED")
+
 
 def suffices() -> bool:
     """Whether loguru, if ``run_log`` imported it now, would write plain lines to standard error and do nothing else."""
-    if "loguru" in sys.modules or any(name.startswith("LOGURU_") for name in os.environ):
+    if "loguru" in sys.modules or any(name.startswith(_TOLD_BY) for name in os.environ):
+        return False
+    if hasattr(builtins, "__IPYTHON__"):  # a notebook shows colours without being a terminal
         return False
     try:
         return not sys.stderr.isatty()

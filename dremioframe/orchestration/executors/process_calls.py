@@ -62,8 +62,7 @@ class CallData:
         self.external: dict[tuple[int, int], Segment] = {}
         self._run_values: dict[str, bytes | Segment] = {}
         self._long_names: dict[bytes, str] | None = None
-        #: What the user should be told when the run is over: the task and the text.
-        self.warnings: list[tuple[str | None, str]] = []
+        self._heavy: list[tuple[str, tuple[Any, ...], int]] = []  # task, code, bytes
         #: Classes and functions that were told by token: results may name them as long as somebody can read results.
         self.pins: dict[bytes, Any] = {}
         self._run = self._keep(codec.encode(tuple(_run_facts(plan, env))).to_bytes())
@@ -127,7 +126,7 @@ class CallData:
                 raise Unsendable(Failure.payload("code_pickle", "action", _hostile(error))) from error
             digest = self._digests[key] = self._keep(blob)
             if len(blob) > _HEAVY_CODE:
-                self.warnings.append((task, _heavy_code(task, job, len(blob))))
+                self._heavy.append((task, job, len(blob)))
         return digest
 
     def _near_inputs(self, task: int) -> bytes:
@@ -157,6 +156,10 @@ class CallData:
         self.external.clear()
         self._run_values.clear()
         self._blobs.clear()
+
+    def warnings(self) -> list[tuple[str | None, str]]:
+        """What the user should be told when the run is over: the task and the text. Not before: it may take seconds."""
+        return [(task, _heavy_code(task, job, size)) for task, job, size in self._heavy]
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -285,13 +288,14 @@ def _job_path(path: str) -> str:
     return "action" + path
 
 
-def _heavy_code(task: str, job: tuple[Any, Any, Any, bool], size: int) -> str:
+def _heavy_code(task: str, job: tuple[Any, ...], size: int) -> str:
     from ..payload.weight import heaviest
 
     path, held = heaviest(job)
+    where = f", {held / 1e6:,.0f} MB of them in {_job_path(path)}" if path else ""
     return (
-        f"the code of task {task!r} takes {size / 1e6:,.0f} MB to each worker that runs it, {held / 1e6:,.0f} MB of "
-        f"them in {_job_path(path)}; load such data in the task, or hand them on as another task's result"
+        f"the code of task {task!r} takes {size / 1e6:,.0f} MB to each worker that runs it{where}; load such data in "
+        "the task, or hand them on as another task's result"
     )
 
 

@@ -204,8 +204,8 @@ class ProcessSession:
         self._lease.close()
         self._data.close()
         self._store.tidy()
-        warning = self._store.overdraft()
-        return [*self._data.warnings, (None, warning)] if warning else self._data.warnings
+        overdraft = self._store.overdraft()
+        return [*self._data.warnings(), *([(None, overdraft)] if overdraft else [])]
 
 
 def _size(size: int) -> str:

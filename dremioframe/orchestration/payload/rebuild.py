@@ -56,6 +56,6 @@ def set_function_state(made: FunctionType, state: tuple[dict[str, Any], dict[str
             own.cell_contents = pickled.cell_contents
         except ValueError:  # it is empty
             continue
-    del slots["_cloudpickle_submodules"]  # they were imported by being unpickled
+    slots.pop("_cloudpickle_submodules", None)  # they were imported by being unpickled
     for name, value in slots.items():
         setattr(made, name, value)

@@ -32,6 +32,15 @@ def heaviest(code: object) -> tuple[str, int]:
     Example:
         ``("[0]<closure table>", 80_000_123)`` for a tuple with a function over a table.
     """
+    try:
+        return _heaviest(code)
+    except BaseException as error:  # an object that raises when it is looked at; only the way to it is lost
+        if must_pass(error):
+            raise
+        return "", 0
+
+
+def _heaviest(code: object) -> tuple[str, int]:
     path, held = "", weigh(code)
     for _ in range(_DEPTH):
         found = [(weigh(child), child, step) for child, step in children(code)]

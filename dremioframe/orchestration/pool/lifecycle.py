@@ -133,7 +133,10 @@ class Lifecycle:
         self._settle_if_known(worker)
 
     def _replace(self) -> None:
-        """Order the next worker before it is known how this one ended: a retry will want it, and a fork takes time."""
+        """Order the next worker before it is known how this one ended: a retry will want it, and a fork takes time.
+
+        Whether there will be a retry is not known here; at worst a worker stays warm that nobody needs.
+        """
         try:
             successor = self._capacity.acquire(self._share)
         except ExecutorClosedError:
