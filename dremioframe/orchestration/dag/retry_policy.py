@@ -6,7 +6,7 @@ an error deserves a retry, which is judged where the error happened.
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class RetryPolicy(_Fields):
         retries: Further attempts after the first.
         delay_s: Delay in seconds after the first attempt.
         backoff: Factor per further attempt; 1.0 keeps the delay fixed.
-        max_delay_s: Ceiling of one delay in seconds, before jitter.
+        max_delay_s: Ceiling of one delay in seconds, before jitter; may be infinite.
         jitter: Each delay is stretched by a random share in [0, jitter].
 
     Raises:
@@ -59,7 +59,8 @@ class RetryPolicy(_Fields):
             raise ValueError(f"retries must be a whole number, 0 or more, not {retries!r}")
         _require_number("retry_delay", delay_s)
         _require_number("retry_backoff", backoff, may_be_zero=False)
-        _require_number("retry_max_delay", max_delay_s)
+        if max_delay_s != inf:  # no ceiling
+            _require_number("retry_max_delay", max_delay_s)
         _require_number("retry_jitter", jitter)
         return super().__new__(cls, retries, delay_s, backoff, max_delay_s, jitter)
 
