@@ -39,7 +39,8 @@ class Soaked(NamedTuple):
     Attributes:
         slope: Bytes of resident memory per run.
         half: Half of the 95 % interval of the slope.
-        blocks: By how many blocks the engine's files grew, by tracemalloc.
+        blocks: By how many blocks a run the engine's files grew, by tracemalloc: whole ones, since what is replaced now
+            and then (interned names, entries of bounded caches) comes and goes by a few in a hundred runs.
     """
 
     runs: int
@@ -61,7 +62,7 @@ class Soaked(NamedTuple):
         if self.slope - self.half > MOST_SLOPE:
             found.append(f"memory grows by {self.slope:.0f} +- {self.half:.0f} bytes a run")
         if self.blocks > 0:
-            found.append(f"the engine's files hold {self.blocks} blocks more after {TRACED_RUNS} runs")
+            found.append(f"the engine's files hold {self.blocks} blocks more after each run")
         return found
 
 
@@ -107,7 +108,7 @@ def soak(runs: int, warm_up: int, executor: ProcessExecutor | None) -> Soaked:
 
 
 def traced(executor: ProcessExecutor | None) -> int:
-    """Growth over some runs, of blocks that the engine allocated and holds; the first of three rounds only warms up."""
+    """Growth by a run, of blocks that the engine allocated and holds; all rounds but the last only warm up."""
     tracemalloc.start()
     counts = []
     for _ in range(3):
@@ -119,10 +120,11 @@ def traced(executor: ProcessExecutor | None) -> int:
         )
         counts.append(snapshot)
     tracemalloc.stop()
-    grown = [each for each in counts[2].compare_to(counts[1], "lineno") if each.count_diff > 0]
-    for each in grown:
+    grown = counts[-1].compare_to(counts[-2], "lineno")
+    per_run = round(sum(each.count_diff for each in grown) / TRACED_RUNS)
+    for each in grown if per_run > 0 else []:
         print(f"  {each}")
-    return sum(each.count_diff for each in counts[2].compare_to(counts[1], "lineno"))
+    return per_run
 
 
 def belongings() -> Belongings:
@@ -175,7 +177,7 @@ def main() -> None:
         problems = soaked.problems()
         print(
             f"{name}: {soaked.runs} runs, {soaked.took_s:.0f} s; {soaked.before} -> {soaked.after}; "
-            f"{soaked.slope:.0f} +- {soaked.half:.0f} bytes a run; {soaked.blocks:+} blocks",
+            f"{soaked.slope:.0f} +- {soaked.half:.0f} bytes a run; {soaked.blocks:+} blocks a run",
             *problems,
             sep="\n  ",
             flush=True,

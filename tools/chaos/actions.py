@@ -156,7 +156,7 @@ def _work(spec: Spec, place: Place, act: str) -> None:
     if act == "hang":
         time.sleep((spec.timeout or 0.0) * 1.2 if at_home and place.marks else 0 if at_home else 600)
     if act in {"child", "orphan"} and not at_home:
-        child = subprocess.Popen(["sleep", "0.02" if act == "child" else "600"], start_new_session=act == "orphan")
+        child = subprocess.Popen(["sleep", "0.02" if act == "child" else "30"], start_new_session=act == "orphan")
         if act == "child":
             child.wait()
         else:
