@@ -72,6 +72,8 @@ def _real(seed: int, script: Iterator[Fault] | None = None) -> None:
         if any(f.what == what for f in judged.applied)
     )
     took_s = time.monotonic() - began
+    if judged.survivors:
+        kinds += f"; {judged.survivors} children of tasks left by a fork server and a sentry that were both killed"
     print(f"seed {seed}: {judged.tasks} tasks, {judged.executions} attempts, {took_s:.1f} s; {kinds}", flush=True)
     if judged.violations:
         OUT.mkdir(exist_ok=True)

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .scripts import KILLS_OF_ALL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
@@ -39,12 +41,14 @@ class Trial(NamedTuple):
         applied: The faults that hit something.
         hits: What they hit: (what, pid).
         problems: What the conductor saw go wrong.
+        survivors: Children of tasks that were left, where the contract excuses it.
     """
 
     runs: list[dict[str, Any]]
     applied: list[Fault]
     hits: list[tuple[str, int]]
     problems: list[str]
+    survivors: int
 
 
 def conduct(seed: int, script: Iterator[Fault], folder: Path, tasks: int = 0, limit_s: float = LIMIT_S) -> Trial:
@@ -71,12 +75,20 @@ def conduct(seed: int, script: Iterator[Fault], folder: Path, tasks: int = 0, li
         coordinator.wait()
         if coordinator.stdout:
             coordinator.stdout.close()
-    problems += conductor.survivors()
+    left, excused = conductor.survivors()
+    problems += left
     told = folder / "runs.json"
     runs = json.loads(told.read_text()) if told.exists() else []
     if not runs or problems:
         problems.append("the coordinator said: " + (folder / "stderr").read_text(errors="replace")[-20_000:])
-    return Trial(runs, conductor.applied, conductor.hits, problems if not runs or len(problems) > 1 else [])
+    return Trial(runs, conductor.applied, conductor.hits, problems if not runs or len(problems) > 1 else [], excused)
+
+
+class _Family(NamedTuple):
+    sentries: list[int]
+    zygotes: list[int]
+    workers: list[int]
+    grandchildren: list[int]
 
 
 class _Conductor:
@@ -85,6 +97,7 @@ class _Conductor:
         self.coordinator = coordinator
         self.applied: list[Fault] = []
         self.hits: list[tuple[str, int]] = []
+        self._sentry_of: dict[int, int] = {}  # fork servers ever seen
         self._seen: dict[int, int] = {}  # descendants ever seen, and a descriptor of each
         self._undo: list[tuple[float, int, int]] = []  # when, number, pidfd to continue (or -1: end of the starvation)
         self._spinner: subprocess.Popen[bytes] | None = None
@@ -129,59 +142,80 @@ class _Conductor:
             self._undo_one(pidfd)
         self._undo.clear()
 
-    def survivors(self) -> list[str]:
+    def survivors(self) -> tuple[list[str], int]:
         """I15: whoever was ever below the coordinator and is not gone soon after its end. They are ended, too.
 
-        Where the fork server was killed, a task's child in a session of its own may stay, as the contract says.
+        Where a fork server and its sentry were both killed, a task's child in a session of its own may stay, as the
+        contract says: those are only counted.
         """
-        deadline, left = time.monotonic() + GONE_S, []
-        excused = any(what == "kill_zygote" for what, _ in self.hits)
+        deadline, left, excused = time.monotonic() + GONE_S, [], 0
+        killed = {pid for what, pid in self.hits if what in KILLS_OF_ALL}
+        nobody_left = any(zygote in killed and sentry in killed for zygote, sentry in self._sentry_of.items())
         if self._pidfd >= 0:
             os.close(self._pidfd)
         for pid, pidfd in self._seen.items():
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             if not poll.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-                if not (excused and _is_grandchild(pid)):
+                if nobody_left and _is_grandchild(pid):
+                    excused += 1
+                else:
                     left.append(f"process {pid} outlived its coordinator: {_read(pid, 'stat')}")
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
         self._seen.clear()
-        return left
+        return left, excused
 
     # ---------------------------------------------------------------------------------------------------------- faults
 
     def _apply(self, fault: Fault) -> None:
-        zygotes = _children(self.pid)
-        below = [(zygote, child) for zygote in zygotes for child in _children(zygote)]
-        workers = [(above, pid) for above, pid in below if not _is_grandchild(pid)]
-        grandchildren = [(above, pid) for above, pid in below if _is_grandchild(pid)]
-        grandchildren += [(worker, pid) for _, worker in workers for pid in _children(worker)]
-        for above, pid in [*((self.pid, zygote) for zygote in zygotes), *workers, *grandchildren]:
-            self._know(above, pid)
+        family = self._family()
         match fault.what:
             case "starve":
-                self._starve(fault, [self.pid, *zygotes, *(pid for _, pid in workers)])
+                self._starve(fault, [self.pid, *family.sentries, *family.zygotes, *family.workers])
             case "stop_coordinator":
                 self._hit(fault, [self.pid])
+            case "kill_sentry" | "stop_sentry":
+                self._hit(fault, family.sentries)
             case "kill_zygote" | "stop_zygote":
-                self._hit(fault, zygotes)
+                self._hit(fault, family.zygotes)
             case "kill_grandchild" | "stop_grandchild":
-                self._hit(fault, [pid for _, pid in grandchildren])
+                self._hit(fault, family.grandchildren)
             case _:
-                self._hit(fault, [pid for _, pid in workers])
+                self._hit(fault, family.workers)
 
-    def _know(self, above: int, pid: int) -> None:
-        if pid in self._seen:
-            return
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return
-        if pid in _children(above):  # so the descriptor is of this process and of no later one of the same number
-            self._seen[pid] = pidfd
-        else:
-            os.close(pidfd)
+    def _family(self) -> _Family:
+        """Who is below the coordinator now, each with a descriptor of ours."""
+        family = _Family([], [], [], [])
+        for sentry in self._know(self.pid):
+            family.sentries.append(sentry)
+            for child in self._know(sentry):  # the first that it ever has is its fork server, all others are orphans
+                if sentry not in self._sentry_of.values():
+                    self._sentry_of[child] = sentry
+                if self._sentry_of.get(child) == sentry:
+                    family.zygotes.append(child)
+        for above in [*family.zygotes, *family.sentries]:
+            below = [pid for pid in self._know(above) if pid not in family.zygotes]
+            family.grandchildren.extend(pid for pid in below if _is_grandchild(pid))
+            family.workers.extend(pid for pid in below if not _is_grandchild(pid))
+        for worker in family.workers:
+            family.grandchildren.extend(self._know(worker))
+        return family
+
+    def _know(self, above: int) -> list[int]:
+        """The children of one process of which a descriptor is held: of these and of no later ones of their numbers."""
+        for pid in _children(above):
+            if pid in self._seen:
+                continue
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            if pid in _children(above):
+                self._seen[pid] = pidfd
+            else:
+                os.close(pidfd)
+        return [pid for pid in _children(above) if pid in self._seen]
 
     def _hit(self, fault: Fault, candidates: list[int]) -> None:
         candidates = sorted(pid for pid in candidates if pid in self._seen or pid == self.pid)
@@ -227,8 +261,8 @@ class _Conductor:
             self._spinner.kill()
             self._spinner.wait()
             self._spinner = None
-        zygotes = _children(self.pid)
-        for pid in [self.pid, *zygotes, *(child for zygote in zygotes for child in _children(zygote))]:
+        family = self._family()
+        for pid in [self.pid, *family.sentries, *family.zygotes, *family.workers]:
             _bind(pid, os.sched_getaffinity(0))
 
     def _stacks(self) -> str:

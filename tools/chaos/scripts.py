@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+#: What ends a whole pool.
+KILLS_OF_ALL = frozenset({"kill_zygote", "kill_sentry"})
 #: How often each fault comes, relative to the others.
 WEIGHTS = {
     "kill_worker": 10,
@@ -21,6 +23,8 @@ WEIGHTS = {
     "stop_grandchild": 1,
     "kill_zygote": 1,
     "stop_zygote": 1,
+    "kill_sentry": 1,
+    "stop_sentry": 1,
     "stop_coordinator": 1,
     "starve": 2,
 }

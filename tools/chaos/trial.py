@@ -34,6 +34,7 @@ class Judged(NamedTuple):
         violations: Each a sentence; none if all is well.
         lost_per_kill: How many attempts each kill of a worker cost, by process.
         executions: How many attempts started, by their own marks.
+        survivors: Children of tasks that were left where nobody was left to end them.
     """
 
     violations: list[str]
@@ -41,6 +42,7 @@ class Judged(NamedTuple):
     tasks: int
     executions: int
     lost_per_kill: dict[int, int]
+    survivors: int
 
 
 def serial(case: Case) -> dict[str, Any]:
@@ -73,12 +75,12 @@ def real(seed: int, tasks: int = 0, script: Iterator[Fault] | None = None, limit
 
 def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
     killed = {pid for what, pid in trial.hits if what in {"kill_worker", "kill_stopped_worker"}}
-    zygotes = sum(what == "kill_zygote" for what, _ in trial.hits)
+    pools = sum(what in scripts.KILLS_OF_ALL for what, _ in trial.hits)
     violations, everywhere, reference = list(trial.problems), [], serial(case)
     lost: Counter[int] = Counter()
     for number, run in enumerate(trial.runs):
         marks = read_marks(str(folder / f"marks{number}"))
-        found = [*verify.verify_run(case, run, killed, zygotes), *verify.verify_marks(case, run, marks)]
+        found = [*verify.verify_run(case, run, killed, pools), *verify.verify_marks(case, run, marks)]
         found += verify.verify_values(case, run, reference)
         if case.executor == "string":
             found += verify.verify_workers(marks, case.workers)
@@ -89,4 +91,4 @@ def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
         violations += verify.verify_workers(everywhere, case.workers)
     executions = sum(mark.what == "S" for mark in everywhere)
     per_kill = {pid: lost[pid] for pid in killed}
-    return Judged(violations, trial.applied, len(case.specs) * case.runs, executions, per_kill)
+    return Judged(violations, trial.applied, len(case.specs) * case.runs, executions, per_kill, trial.survivors)

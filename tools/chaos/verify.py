@@ -32,16 +32,16 @@ def letter(task: Mapping[str, Any]) -> str:
     return _LETTERS.get(status, status)
 
 
-def verify_run(case: Case, run: Mapping[str, Any], killed: set[int], zygotes_killed: int) -> Iterator[str]:
+def verify_run(case: Case, run: Mapping[str, Any], killed: set[int], pools_killed: int) -> Iterator[str]:
     """Everything that can be judged by records and values: I1, I2, I4 to I8; faults are charged to those they hit.
 
     Args:
         killed: Processes that were killed.
-        zygotes_killed: How often a fork server was: its workers end with it.
+        pools_killed: How often a fork server or a sentry was: all workers end with it.
     """
     tasks = run["tasks"]
     ends = {name: letter(task) for name, task in tasks.items()}
-    excused = zygotes_killed * case.workers
+    excused = pools_killed * case.workers
     for spec in case.specs:
         task, where = tasks[spec.name], f"{spec.name}: "
         for number, (attempt, status, pid, wall_s, error) in enumerate(task["attempts"], 1):

@@ -24,7 +24,7 @@ from . import verify
 from .actions import Place, build
 from .cases import random_case
 from .coordinator import summary
-from .scripts import random_script
+from .scripts import KILLS_OF_ALL, random_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,8 +56,8 @@ class _Session(SimulatedSession):
             return
         one = running[fault.which % len(running)]
         match fault.what:
-            case "kill_worker" | "kill_stopped_worker" | "kill_zygote":
-                for each in running if fault.what == "kill_zygote" else [one]:
+            case "kill_worker" | "kill_stopped_worker" | "kill_zygote" | "kill_sentry":
+                for each in running if fault.what in KILLS_OF_ALL else [one]:
                     if each.behaviour.kind != "never_start":
                         each.behaviour, each.end_s = lose_worker(), self.now()
             case "kill_grandchild" | "stop_grandchild":  # stands for a call that is taken back from its worker
