@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tools import figures, soak, timings
+from tools import counts, figures, soak, timings
 from tools.by_path import load
 from tools.chaos import trial
 from tools.flake import starved
@@ -136,8 +136,21 @@ FIGURES = {
     "F8b": Figure("coordinator and fork server killed", "2 s", 300, scenario("kill_both")),
     "F9": Figure("named segments and temporary files after that", "0", 300, nothing_named),
     "F10": Figure("what one process owns after warm runs, against before", "nothing more", 10_000, soaked),
+    "F15": Figure("mutated frames into the coordinator's decoders", "0 hangs or errors", 10**6, counts.fuzzed_frames),
+    "F15b": Figure("hostile packets of real workers", "0 harmed", 10_000, counts.hostile_packets),
+    "F16": Figure(
+        "values that cannot travel, or fight back (section P)", "all pass", 1, lambda _: counts.tests_named(r"p\d+")
+    ),
+    "F17": Figure(
+        "the Nth call of a kind fails, until the run succeeds", "all pass", 1, lambda _: counts.tests_named("f17")
+    ),
     "F18": Figure("Ctrl-C once, until all is gone", "grace + 1 s", 300, scenario("interrupt_once")),
     "F18b": Figure("Ctrl-C twice, until all is gone", "0.5 s", 300, scenario("interrupt_twice")),
+    "F20": Figure("events on the virtual clock, invariants after each", "0 violations", 10**6, counts.machine_steps),
+    "F21": Figure(
+        "a chain declared and compiled, and a tenth of it run", "5 s, 1 kB a task", 10**6, counts.without_recursion
+    ),
+    "F24": Figure("lines of the catalogue with a test of their name", "all", 146, counts.catalogue),
     "F25": Figure(
         "coordinator stopped, wall clock a day off: time-outs", "0 false, 0 missed", 100, timings.stopped_clock
     ),

@@ -27,9 +27,10 @@ from .coordinator import summary
 from .scripts import KILLS_OF_ALL, random_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dremioframe.orchestration.interfaces import Inputs
+    from dremioframe.orchestration.machine.run_machine import RunMachine
     from dremioframe.orchestration.testing import Behaviour
 
     from .cases import Case
@@ -95,7 +96,9 @@ def small(case: Case) -> Case:
     return case._replace(specs=tuple(spec._replace(size=min(spec.size, LARGEST)) for spec in case.specs))
 
 
-def simulate(seed: int, script: Iterable[Fault] | None = None) -> list[str]:
+def simulate(
+    seed: int, script: Iterable[Fault] | None = None, after_event: Callable[[RunMachine], None] = check
+) -> list[str]:
     """One trial; its violations. The machine's own invariants are checked after every event.
 
     Raises:
@@ -117,7 +120,7 @@ def simulate(seed: int, script: Iterable[Fault] | None = None) -> list[str]:
         keep_results="all",
         timeout_s=None,
         seed=seed,
-        after_event=check,
+        after_event=after_event,
     ).run()
     told = summary(PipelineRun(data))
     killed = {0, None}  # simulated workers have no number: every loss is charged to some kill
