@@ -108,10 +108,11 @@ def tests_by_id() -> dict[str, list[str]]:
         raise SystemExit(f"the tests cannot be collected:\n{listing.stdout}{listing.stderr}")
     found: dict[str, list[str]] = defaultdict(list)
     for line in listing.stdout.splitlines():
-        if match := re.search(r"::test_([a-z]\d+)_", line):
-            node = line.partition("[")[0]  # all parameters; odd characters in an id are not worth the quoting
-            if node not in found[match[1].upper()]:
-                found[match[1].upper()].append(node)
+        node = line.partition("[")[0]  # all parameters; odd characters in an id are not worth the quoting
+        if match := re.search(r"::test_((?:[a-z]\d+_)+)", node):
+            for name in match[1].upper().split("_")[:-1]:
+                if node not in found[name]:
+                    found[name].append(node)
     return found
 
 

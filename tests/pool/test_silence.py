@@ -35,9 +35,9 @@ def linger(tmp_path):
     """Have the client's only worker linger after a call; gives its pid and the file that ends this."""
     told, until = tmp_path / "told", tmp_path / "until"
 
-    def make(client, pause_s, before=""):
+    def make(client, pause_s):
         lingering = f"Lingering(b'done', {str(told)!r}, {str(until)!r}, {pause_s})"
-        assert client.run(f"{before}from pool_lingering import Lingering\nout = [{lingering}]") == b"done"
+        assert client.run(f"from pool_lingering import Lingering\nout = [{lingering}]") == b"done"
         eventually(told.exists)
         return client.workers[0].pid, until
 
@@ -124,9 +124,10 @@ def test_a_worker_that_hangs_after_a_call_is_replaced(client, linger):
     assert gone(pid)
 
 
-def test_a_worker_that_hangs_when_it_should_retire_is_replaced(client, linger):
-    """It has said that it takes no further call, so there is none to be taken back."""
-    pid, _ = linger(client, 600, THREAD)
+def test_a_worker_that_hangs_when_it_should_retire_is_replaced(client, tmp_path):
+    """It has said that it takes no further call, so there is none to be taken back, and it is not waited for."""
+    lingering = f"Lingering(str(os.getpid()).encode(), {str(tmp_path / 'told')!r}, {str(tmp_path / 'until')!r}, 600)"
+    pid = int(client.run(f"{THREAD}import os\nfrom pool_lingering import Lingering\nout = [{lingering}]"))
     assert int(client.run(PID)) != pid
     assert gone(pid)
 
