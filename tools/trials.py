@@ -70,7 +70,9 @@ def scenario(name: str) -> Callable[[int], str]:
         if not SCENARIOS.exists():
             sys.exit(f"{SCENARIOS} is not there")
         act = getattr(load(SCENARIOS), name)
-        return "0 left; " + spread([act(seed) for seed in range(trials)])
+        seconds = [act(seed) for seed in range(trials)]
+        left = sum(getattr(each, "survivors", 0) for each in seconds)
+        return f"{left} left; {spread(seconds)}"
 
     return measured
 
@@ -134,6 +136,7 @@ FIGURES = {
     "F7": Figure("coordinator killed, until no process is left", "1 s", 300, scenario("kill_coordinator_at_random")),
     "F8": Figure("fork server killed, until no process is left", "2 s", 300, scenario("kill_zygote")),
     "F8b": Figure("coordinator and fork server killed", "2 s", 300, scenario("kill_both")),
+    "F8bb": Figure("coordinator, fork server and its parent killed", "counted", 300, scenario("kill_all_guards")),
     "F9": Figure("named segments and temporary files after that", "0", 300, nothing_named),
     "F10": Figure("what one process owns after warm runs, against before", "nothing more", 10_000, soaked),
     "F15": Figure("mutated frames into the coordinator's decoders", "0 hangs or errors", 10**6, counts.fuzzed_frames),
@@ -153,6 +156,9 @@ FIGURES = {
     "F24": Figure("lines of the catalogue with a test of their name", "all", 146, counts.catalogue),
     "F25": Figure(
         "coordinator stopped, wall clock a day off: time-outs", "0 false, 0 missed", 100, timings.stopped_clock
+    ),
+    "F25b": Figure(
+        "coordinator stopped for half a minute", "0 false, 0 missed", 5, lambda n: timings.stopped_clock(n, 30.0)
     ),
 }
 COMMAND = "python -m tools.trials"
