@@ -1,7 +1,7 @@
 """``make flake``: tests of processes and races again and again, as the machine is and starved; a failure ends it.
 
-Starved is one core, shared with a program that does nothing but turn. A hang is a failure too: each test has its
-watchdog.
+Starved is one core, shared with a program that does nothing but turn. Both series run side by side, so neither has the
+machine for itself. A hang is a failure too: each test has its watchdog.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +23,20 @@ if TYPE_CHECKING:
 from tools import figures
 
 ROOT = Path(__file__).resolve().parent.parent
-RACES = ["tests/pool", "tests/executors", "tests/contract", "tests/faults"]
+RACES = [
+    "tests/pool",
+    "tests/executors/test_process_kills.py",
+    "tests/faults/test_clean_machine.py",
+    "tests/faults/test_r_engine.py",
+    "tests/faults/test_r_pool.py",
+    "tests/faults/test_r_stops.py",
+]
 WATCHDOG = "Stacks of this process and its descendants"
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--dist", "loadfile"]
+
+
+class FlakeError(Exception):
+    """A repetition failed; the text is all that it printed."""
 
 
 @contextmanager
@@ -36,23 +50,57 @@ def starved(core: int) -> Iterator[list[str]]:
         spinner.wait()
 
 
-def repeat(name: str, tests: list[str], times: int, before: list[str], limit_s: float) -> None:
-    for number in range(1, times + 1):
+class Series:
+    """Repetitions of the same tests.
+
+    Args:
+        before: What comes before the command.
+        at_once: How many processes the tests are spread over.
+    """
+
+    def __init__(self, name: str, tests: list[str], before: list[str], at_once: int) -> None:
+        self.name = name
+        self.command = [*before, *PYTEST, "-n", str(at_once), *tests]
+
+    def run(self, times: int, limit_s: float, over: threading.Event) -> None:
+        """Until one fails, or the event is set.
+
+        Raises:
+            FlakeError: One failed, or did not end within the limit.
+        """
+        for number in range(1, times + 1):
+            if over.is_set():
+                return
+            try:
+                self._repeat(f"{self.name} {number}/{times}", limit_s)
+            except BaseException:
+                over.set()
+                raise
+
+    def _repeat(self, name: str, limit_s: float) -> None:
         began = time.monotonic()
-        command = [*before, sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
         try:
             run = subprocess.run(
-                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s, check=False
+                self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s, check=False
             )
         except subprocess.TimeoutExpired as expired:
-            sys.exit(f"{(expired.output or b'').decode(errors='replace')}\n{name}, {number}: no end in {limit_s:g} s")
+            raise FlakeError(
+                f"{(expired.output or b'').decode(errors='replace')}\n{name}: no end in {limit_s:g} s"
+            ) from None
         output = run.stdout.decode(errors="replace")
-        print(
-            f"{name} {number}/{times}: {time.monotonic() - began:.0f} s, {output.strip().splitlines()[-1]}", flush=True
-        )
+        print(f"{name}: {time.monotonic() - began:.0f} s, {output.strip().splitlines()[-1]}", flush=True)
         if run.returncode:
             hang = ", a watchdog hit" if WATCHDOG in output else ""
-            sys.exit(f"{output}\n{name}, {number} of {times}: failed with {run.returncode}{hang}")
+            raise FlakeError(f"{output}\n{name}: failed with {run.returncode}{hang}")
+
+
+def side_by_side(name: str, tests: list[str], times: int, limit_s: float) -> None:
+    """The same tests in two series, one of them starved."""
+    over = threading.Event()
+    with starved(max(os.sched_getaffinity(0))) as before, ThreadPoolExecutor(2) as pool:
+        series = (Series(name, tests, [], 4), Series(f"{name}, starved", tests, before, 3))
+        for ended in [pool.submit(each.run, times, limit_s, over) for each in series]:
+            ended.result()
 
 
 def main() -> None:
@@ -62,18 +110,19 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds for one repetition")
     parser.add_argument("tests", nargs="*", default=RACES)
     options = parser.parse_args()
-    core = max(os.sched_getaffinity(0))
     for what, tests, times in (("races", options.tests, options.times), ("suite", [], options.suite)):
-        repeat(what, tests, times, [], options.limit)
-        if times:
-            with starved(core) as before:
-                repeat(f"{what}, starved", tests, times, before, options.limit)
-    command = f"make flake ARGS='--times {options.times} --suite {options.suite}'"
-    count = 2 * (options.times + options.suite)
-    figures.note(
-        "F22", "repetitions of races and suite, half of them starved", "0 failures", "0 failures", count, command
-    )
-    figures.note("F23", "watchdog hits in F22", "0", "0", count, command)
+        began = time.monotonic()
+        try:
+            side_by_side(what, tests, times, options.limit)
+        except FlakeError as flake:
+            sys.exit(str(flake))
+        if not times:
+            continue
+        took = f"0 failures, 0 watchdog hits; {(time.monotonic() - began) / 60:.0f} min"
+        command = f"make flake ARGS='--times {options.times} --suite {options.suite}'"
+        measure = "tests of processes and races" if what == "races" else "the whole suite"
+        for figure in ("F22", "F23"):
+            figures.note(figure, f"{measure}, half of the repetitions starved", "0 failures", took, 2 * times, command)
 
 
 if __name__ == "__main__":
