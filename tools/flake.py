@@ -32,7 +32,7 @@ RACES = [
     "tests/faults/test_r_stops.py",
 ]
 WATCHDOG = "Stacks of this process and its descendants"
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--dist", "loadfile"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--dist", "loadfile"]
 
 
 class FlakeError(Exception):
@@ -99,8 +99,10 @@ def side_by_side(name: str, tests: list[str], times: int, limit_s: float) -> Non
     over = threading.Event()
     with starved(max(os.sched_getaffinity(0))) as before, ThreadPoolExecutor(2) as pool:
         series = (Series(name, tests, [], 4), Series(f"{name}, starved", tests, before, 3))
-        for ended in [pool.submit(each.run, times, limit_s, over) for each in series]:
-            ended.result()
+        ends = [pool.submit(each.run, times, limit_s, over) for each in series]
+        failures = [str(failure) for ended in ends if (failure := ended.exception()) is not None]
+    if failures:
+        raise FlakeError("\n\n".join(failures))
 
 
 def main() -> None:

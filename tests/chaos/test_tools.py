@@ -39,7 +39,7 @@ def test_f11_a_slope_comes_with_its_interval():
     assert (slope, half) == (pytest.approx(7), pytest.approx(0, abs=1e-6))
     slope, half = soak.least_squares([(x, 100 + 7 * x + (-1) ** x * 20) for x in range(50)])
     assert slope - half < 7 < slope + half
-    grown = soak.Soaked(9, soak.belongings(), soak.belongings(), 500.0, 10.0, 3, 1.0)
+    grown = soak.Soaked(9, soak.belongings(), soak.belongings(), 500.0, 10.0, 300, 20, 1.0)
     assert len(grown.problems()) == 2
 
 

@@ -17,7 +17,7 @@ HOLDS_ON = {
     "waits for a lock": "import threading; threading.Lock().acquire() and threading.Semaphore(0).acquire()",
 }
 
-#: These say for themselves when they are where no exception gets them out.
+#: These, and those below, say for themselves when they are where no exception gets them out.
 SWALLOWS = {
     "swallowed exceptions": """
 while True:
@@ -37,10 +37,16 @@ finally:
 }
 
 DEAF = {
-    "ignored SIGTERM": "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: time.sleep(1)",
+    "ignored SIGTERM": """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+ports.request(b"here")
+while True: time.sleep(1)
+""",
     "blocked signals": """
 import signal, time
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+ports.request(b"here")
 while True: time.sleep(1)
 """,
 }
@@ -82,7 +88,7 @@ def test_u13_swallowed_exceptions_do_not_keep_a_task_alive(make_pool, connect, k
 
 @pytest.mark.parametrize("kind", DEAF)
 def test_u14_a_task_deaf_to_sigterm_is_killed_after_the_grace(make_pool, connect, kind):
-    event = stopped(connect(make_pool(kill_grace_s=0.1)), HERE + DEAF[kind])
+    event = stopped(connect(make_pool(kill_grace_s=0.1)), DEAF[kind])
     assert event.killed
     assert kind == "blocked signals" or "<string>" in event.stack
 
@@ -94,8 +100,6 @@ def test_u31_a_stopped_process_ends_and_leaves_its_stack(make_pool, connect, kin
 
 def test_u31_a_stopped_process_is_continued_so_that_it_can_clean_up(make_pool, connect):
     client = connect(make_pool(kill_grace_s=60))
-    source = (
-        "import os, signal\ntry: os.kill(os.getpid(), signal.SIGSTOP); signal.pause()\nfinally: ports.request(b'done')"
-    )
-    assert not stopped(client, HERE + source).killed
+    stops = "ports.request(b'here'); os.kill(os.getpid(), signal.SIGSTOP); signal.pause()"
+    assert not stopped(client, f"import os, signal\ntry: {stops}\nfinally: ports.request(b'done')").killed
     assert client.heard == ["done"]
