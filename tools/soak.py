@@ -21,8 +21,8 @@ from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
 
 PACKAGE = str(Path(__file__).resolve().parent.parent / "dremioframe" / "*")
 LONG = 300_000
-#: At most so many runs in each of so many rounds. Tracing sees only what was allocated since it began, so for some rounds it
-#: sees growth where old blocks (interned names, entries of bounded caches) give way to new ones.
+#: At most so many runs in each of so many rounds. Tracing sees only what was allocated since it began, so for some
+#: rounds it sees growth where old blocks (interned names, entries of bounded caches) give way to new ones.
 TRACED_RUNS, TRACED_ROUNDS = 300, 5
 #: What is replaced now and then comes and goes by some blocks.
 MOST_BLOCKS = 30
@@ -180,7 +180,8 @@ def main() -> None:
         problems = soaked.problems()
         print(
             f"{name}: {soaked.runs} runs, {soaked.took_s:.0f} s; {soaked.before} -> {soaked.after}; "
-            f"{soaked.slope:.0f} +- {soaked.half:.0f} bytes a run; {soaked.blocks:+} blocks in {soaked.traced_runs} runs",
+            f"{soaked.slope:.0f} +- {soaked.half:.0f} bytes a run; "
+            f"{soaked.blocks:+} blocks in {soaked.traced_runs} runs",
             *problems,
             sep="\n  ",
             flush=True,
