@@ -174,13 +174,21 @@ class Household:
         self._until(lambda: self.pid not in self._pidfds, "the end of the coordinator")
         self._reap()
 
+    def until_nobody(self) -> None:
+        """End the coordinator, and wait until nobody lives on: it may have been about to make a new fork server."""
+        self._end_coordinator()
+        self._until(lambda: not self._marked(), "the end of all")
+
     def count_survivors(self) -> int:
         """End the coordinator; gives how many live on then."""
+        self._end_coordinator()
+        self.until_no_server()
+        return len(self._marked())
+
+    def _end_coordinator(self) -> None:
         if self.pid in self._pidfds:
             signal.pidfd_send_signal(self._pidfds[self.pid], signal.SIGKILL)
         self.until_ended()
-        self.until_no_server()
-        return len(self._marked())
 
     def check_interrupted(self, seed: int | None) -> None:
         """It has caught KeyboardInterrupt, and gone on.

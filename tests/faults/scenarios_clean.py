@@ -1,9 +1,9 @@
 """Ways to end a run, each a function that raises AssertionError unless the machine is clean afterwards.
 
 Clean: no process that descends from the run, no descriptor in a coordinator that lives on, no shared memory, no file.
-Each function gives the seconds from the end's cause until the last process had ended; the number also says how many
-processes were left then (``survivors``; none, except where all guards were killed, and then it may be children of
-tasks), which are ended here. Random moments come from ``seed``, so a failure can be repeated.
+Each function gives the seconds from the end's cause until the last process had ended. Only where all guards were killed
+may children of tasks be left: the number says how many (``survivors``), and they are ended here. Random moments come
+from ``seed``, so a failure can be repeated.
 
 For tests (``test_clean_machine``) and for trials, which call them many times over; both put this folder on the path.
 """
@@ -136,7 +136,7 @@ def kill_zygote(seed: int | None = None) -> Seconds:
             home.until_ended()  # nothing was left to run
             assert "ended FAILED" in home.printed, home.printed
             home.check_kept()
-        seconds.survivors = home.count_survivors()
+        home.until_nobody()
         home.check_files()
         return seconds
 
@@ -180,10 +180,12 @@ def _kill_with_coordinator(seed: int | None, *, server: bool, sentry: bool) -> S
         os.kill(home.pid, signal.SIGKILL)
         if server and sentry:
             home.until_no_server()
+            seconds = Seconds(time.monotonic() - began)
+            seconds.survivors = home.count_survivors()
         else:
             home.until_gone(guards.sessions)
-        seconds = Seconds(time.monotonic() - began)
-        seconds.survivors = home.count_survivors()
+            seconds = Seconds(time.monotonic() - began)
+            home.until_nobody()
         home.check_files()
         return seconds
 
