@@ -138,7 +138,9 @@ class Household:
         return Guards(guards.sentry, guards.server, {guards.sentry, guards.server, *workers})
 
     def press(self, key: str) -> None:
-        os.write(self._terminal, key.encode())
+        """At the terminal, as long as anybody has it open."""
+        if self._terminal >= 0:
+            os.write(self._terminal, key.encode())
 
     def close_terminal(self) -> None:
         os.close(self._terminal)
