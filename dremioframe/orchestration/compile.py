@@ -141,15 +141,14 @@ def _priorities(tasks: Sequence[Task]) -> list[int]:
 
 
 def _takes_context(tasks: Sequence[Task]) -> list[bool]:
-    known: dict[int, bool] = {}  # by function: a wide pipeline has many tasks and few functions
+    # By function, and what is bound of it: a wide pipeline has many tasks and few functions.
+    known: dict[tuple[int, int, tuple[str, ...]], bool] = {}
     answers: list[bool] = []
     for task in tasks:
-        if task.args or task.kwargs:  # what is bound already counts
-            answer = task.takes_context
-        elif (cached := known.get(id(task.action))) is not None:
-            answer = cached
-        else:
-            answer = known[id(task.action)] = task.takes_context
+        asked = (id(task.action), len(task.args), tuple(task.kwargs) if task.kwargs else ())
+        answer = known.get(asked)
+        if answer is None:
+            answer = known[asked] = task.takes_context
         answers.append(answer)
     return answers
 

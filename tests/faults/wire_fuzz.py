@@ -231,6 +231,8 @@ class _Zygote(ZygoteClient):
     def kill(self) -> str:
         self._control.close()
         self.said.close()
+        if self._server_pidfd >= 0:
+            os.close(self._server_pidfd)
         return "was killed"
 
 
