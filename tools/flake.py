@@ -32,7 +32,18 @@ RACES = [
     "tests/faults/test_r_stops.py",
 ]
 WATCHDOG = "Stacks of this process and its descendants"
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--dist", "loadfile"]
+PYTEST = [
+    sys.executable,
+    "-m",
+    "pytest",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "--dist",
+    "loadfile",
+    "--max-worker-restart",
+    "0",
+]
 
 
 class FlakeError(Exception):
@@ -109,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make flake ARGS=...", description=__doc__)
     parser.add_argument("--times", type=int, default=50, help="of the tests of processes and races, each way")
     parser.add_argument("--suite", type=int, default=3, help="of the whole suite, each way")
-    parser.add_argument("--limit", type=float, default=3600.0, help="seconds for one repetition")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds for one repetition")
     parser.add_argument("tests", nargs="*", default=RACES)
     options = parser.parse_args()
     for what, tests, times in (("races", options.tests, options.times), ("suite", [], options.suite)):

@@ -106,7 +106,7 @@ def test_whatever_it_does_it_is_gone_after_timeout_and_grace(stuck, tmp_path):
         Task("after", lambda: "ran", trigger_rule="one_failed"),
     ]
     tasks[0].set_downstream(tasks[-1])
-    with ProcessExecutor(2, kill_grace_s=0.1) as executor:
+    with ProcessExecutor(2, kill_grace_s=0.1, preload=[__name__]) as executor:  # no time-out counts an import
         run = pipeline_of(*tasks).run(executor=executor)
         error = run.failures["stuck"]
         assert isinstance(error, TaskTimeoutError)
@@ -181,7 +181,8 @@ def test_retries_after_a_death_and_a_timeout_run_on_new_workers(tmp_path):
         return context.attempt
 
     task = Task("t", action, retries=2, retry_delay=0.0, timeout=1.0)
-    run = pipeline_of(task).run(executor="process", max_workers=1)
+    with ProcessExecutor(1, preload=[__name__]) as executor:
+        run = pipeline_of(task).run(executor=executor)
     assert run["t"] == 3
     assert [attempt.status for attempt in run.tasks["t"].attempts] == ["LOST", "TIMED_OUT", "SUCCESS"]
     assert len(set(pids(path))) == 3

@@ -121,6 +121,7 @@ def test_r5_stopping_what_waits_behind_a_call_that_its_worker_has_in_hand(arm: A
         assert bytes(client.end(first).payload) == b"untouched"
 
 
+@pytest.mark.usefixtures("sent_ahead")
 def test_r6_stopping_a_call_whose_worker_has_moved_on(arm: Any, gate: Any) -> None:
     arm(**{"worker.received": f"{gate.action}@{NEXT + 1}"})
     with pool_client() as client:
@@ -152,6 +153,7 @@ def test_r2_killed_just_before_and_just_after_its_outcome(arm: Any, point: str, 
         assert client.run("out = b'fine'") == b"fine"
 
 
+@pytest.mark.usefixtures("sent_ahead")
 @pytest.mark.parametrize("waiting", [0, 1])
 def test_r3_the_end_is_seen_before_the_last_outcome_is_read(arm: Any, gate: Any, waiting: int) -> None:
     """With a call waiting the outcome lies in the ring, and the worker's end is all that the coordinator hears of."""

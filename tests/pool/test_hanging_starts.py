@@ -15,7 +15,7 @@ from dremioframe.orchestration.pool import boot, kinship, lifecycle, nursery
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(boot, "START_LIMIT_S", 1.0)
+    monkeypatch.setattr(boot, "START_LIMIT_S", 2.0)
 
 
 def fails_to_start(client):
@@ -40,7 +40,7 @@ def test_an_initializer_that_hangs(make_pool, connect, hang):
             exec(hang, names)
 
     error = fails_to_start(connect(make_pool(initializer=references.pack_code(initializer))))
-    assert "a worker was not ready 1 s after it was forked" in str(error)
+    assert "a worker was not ready 2 s after it was forked" in str(error)
     assert "3 failed starts" in str(error)
     assert "in initializer" in error.boot_traceback
 
@@ -84,7 +84,7 @@ def test_a_preload_module_that_hangs(make_pool, connect, tmp_path, monkeypatch):
     pool.start()
     zygote = pool._capacity.zygote.pid
     error = fails_to_start(connect(pool))
-    assert "preload module 'endless_module' is not imported after 1 s" in str(error)
+    assert "preload module 'endless_module' is not imported after 2 s" in str(error)
     assert "in hang" in error.boot_traceback
     assert gone(zygote)
 
