@@ -23,7 +23,7 @@ PACKAGE = str(Path(__file__).resolve().parent.parent / "dremioframe" / "*")
 LONG = 300_000
 #: At most so many runs in each of so many rounds. Tracing sees only what was allocated since it began, so for some
 #: rounds it sees growth where old blocks (interned names, entries of bounded caches) give way to new ones.
-TRACED_RUNS, TRACED_ROUNDS = 300, 5
+TRACED_RUNS, TRACED_ROUNDS = 300, 10
 #: What is replaced now and then comes and goes by some blocks.
 MOST_BLOCKS = 30
 MOST_SLOPE = 50.0
