@@ -63,6 +63,6 @@ def test_the_judge_passes_a_run_without_faults_and_sees_each_single_lie():
     case = random_case(21)
     case = case._replace(specs=tuple(spec._replace(does=("ok",), timeout=None) for spec in case.specs))
     run = trial.serial(case)
-    assert not list(verify.verify_run(case, run, set(), 0))
+    assert not list(verify.verify_run(case, run, {}, 0))
     for what, spoilt in spoilt_runs(case, run):
-        assert list(verify.verify_run(case, spoilt, set(), 0)), what
+        assert list(verify.verify_run(case, spoilt, {}, 0)), what

@@ -40,6 +40,7 @@ class Mark(NamedTuple):
     task: str
     attempt: int
     pid: int
+    born: int
     at_ns: int
     seen: dict[str, str]
 
@@ -123,15 +124,22 @@ def _lives_in(start: Mark, marks: str) -> bool:
     """Whether the attempt that started there is still going on: it has not marked its end, and its process lives."""
     if start.pid == os.getpid():
         return False
-    try:
-        with open(f"/proc/{start.pid}/stat", encoding="utf-8", errors="replace") as stat:
-            if stat.read().rpartition(")")[2].split()[0] in {"Z", "X"}:  # dead, and not yet reaped
-                return False
-    except OSError:
+    state, born = _state_and_birth(start.pid)
+    if state in {"", "Z", "X"} or born != start.born:  # dead, perhaps not yet reaped; or another of the same number
         return False
     return not any(
         mark.what == "E" and (mark.task, mark.attempt) == (start.task, start.attempt) for mark in read_marks(marks)
     )
+
+
+def _state_and_birth(pid: int) -> tuple[str, int]:
+    """The kernel's letter for what it does, and its birth in ticks of the machine's life; nothing if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+    except OSError:
+        return "", 0
+    return fields[0], int(fields[19])
 
 
 def _finish(spec: Spec, place: Place, attempt: int, values: dict[str, Value]) -> Value:
@@ -179,7 +187,9 @@ def _exit(place: Place) -> None:
 def _mark(place: Place, what: str, task: str, attempt: int, seen: dict[str, str]) -> None:
     if not place.marks:
         return
-    line = f"{what} {task} {attempt} {os.getpid()} {time.monotonic_ns()} {json.dumps(seen)}\n"
+    pid = os.getpid()
+    born = _state_and_birth(pid)[1]
+    line = f"{what} {task} {attempt} {pid} {born} {time.monotonic_ns()} {json.dumps(seen)}\n"
     file = os.open(place.marks, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(file, line.encode())
@@ -189,8 +199,8 @@ def _mark(place: Place, what: str, task: str, attempt: int, seen: dict[str, str]
 
 def read_marks(path: str) -> list[Mark]:
     with open(path, encoding="utf-8") as file:
-        fields = [line.split(" ", 5) for line in file]
+        fields = [line.split(" ", 6) for line in file]
     return [
-        Mark(what, task, int(attempt), int(pid), int(at), json.loads(seen))
-        for what, task, attempt, pid, at, seen in fields
+        Mark(what, task, int(attempt), int(pid), int(born), int(at), json.loads(seen))
+        for what, task, attempt, pid, born, at, seen in fields
     ]

@@ -74,7 +74,7 @@ def real(seed: int, tasks: int = 0, script: Iterator[Fault] | None = None, limit
 
 
 def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
-    killed = {pid for what, pid in trial.hits if what in {"kill_worker", "kill_stopped_worker"}}
+    killed = Counter(pid for what, pid in trial.hits if what in {"kill_worker", "kill_stopped_worker"})
     pools = sum(what in scripts.KILLS_OF_ALL for what, _ in trial.hits)
     violations, everywhere, reference = list(trial.problems), [], serial(case)
     lost: Counter[int] = Counter()
@@ -90,5 +90,5 @@ def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
     if case.executor == "warm":
         violations += verify.verify_workers(everywhere, case.workers)
     executions = sum(mark.what == "S" for mark in everywhere)
-    per_kill = {pid: lost[pid] for pid in killed}
+    per_kill = {pid: -(-lost[pid] // kills) for pid, kills in killed.items()}
     return Judged(violations, trial.applied, len(case.specs) * case.runs, executions, per_kill, trial.survivors)

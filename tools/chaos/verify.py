@@ -32,11 +32,11 @@ def letter(task: Mapping[str, Any]) -> str:
     return _LETTERS.get(status, status)
 
 
-def verify_run(case: Case, run: Mapping[str, Any], killed: set[int], pools_killed: int) -> Iterator[str]:
+def verify_run(case: Case, run: Mapping[str, Any], killed: Mapping[int, int], pools_killed: int) -> Iterator[str]:
     """Everything that can be judged by records and values: I1, I2, I4 to I8; faults are charged to those they hit.
 
     Args:
-        killed: Processes that were killed.
+        killed: How often a process of this number was killed.
         pools_killed: How often a fork server or a sentry was: all workers end with it.
     """
     tasks = run["tasks"]
@@ -59,7 +59,7 @@ def verify_run(case: Case, run: Mapping[str, Any], killed: set[int], pools_kille
     if run["status"] != worst:
         yield f"the run is {run['status']}, not {worst}"
     lost = Counter(a[2] for task in tasks.values() for a in task["attempts"] if a[1] == "LOST" and a[2] in killed)
-    yield from (f"R5: the kill of {pid} cost {count} attempts" for pid, count in lost.items() if count > 1)
+    yield from (f"R5: the kill of {pid} cost {count} attempts" for pid, count in lost.items() if count > killed[pid])
 
 
 def _of_end(spec: Spec, task: Mapping[str, Any], above: Sequence[str]) -> Iterator[str]:
@@ -156,15 +156,16 @@ def _of_order(spec: Spec, starts: Mapping[str, list[Mark]], ends: Mapping[str, l
 
 def verify_workers(marks: Sequence[Mark], most: int) -> Iterator[str]:
     """I11 and I12, over all runs that shared workers: one task at a time in each, never more than there are."""
-    busy: dict[int, Mark] = {}
+    busy: dict[tuple[int, int], Mark] = {}
     steps: list[tuple[int, int]] = []
     for mark in sorted(marks, key=lambda mark: mark.at_ns):
+        process = mark.pid, mark.born
         if mark.what == "S":
-            if mark.pid in busy:
-                yield f"I12: {mark.pid} started {mark.task} while {busy[mark.pid].task} had not ended in it"
-            busy[mark.pid] = mark
-        elif mark.what == "E" and mark.pid in busy:
-            steps += [(busy.pop(mark.pid).at_ns, 1), (mark.at_ns, -1)]
+            if process in busy:
+                yield f"I12: {mark.pid} started {mark.task} while {busy[process].task} had not ended in it"
+            busy[process] = mark
+        elif mark.what == "E" and process in busy:
+            steps += [(busy.pop(process).at_ns, 1), (mark.at_ns, -1)]
     running = 0
     for _, step in sorted(steps):
         running += step

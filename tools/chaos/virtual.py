@@ -123,7 +123,8 @@ def simulate(
         after_event=after_event,
     ).run()
     told = summary(PipelineRun(data))
-    killed = {0, None}  # simulated workers have no number: every loss is charged to some kill
+    # Simulated workers have no number: every loss is charged to some kill.
+    killed = dict.fromkeys((0, None), 1)
     found = [what for what in verify.verify_run(case, told, killed, 0) if not what.startswith("R5")]  # type: ignore[arg-type]
     return found + _of_trace(executor, case)
 
