@@ -21,8 +21,7 @@ from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
 
 PACKAGE = str(Path(__file__).resolve().parent.parent / "dremioframe" / "*")
 LONG = 300_000
-#: At most so many runs in each of so many rounds. Tracing sees only what was allocated since it began, so for some
-#: rounds it sees growth where old blocks (interned names, entries of bounded caches) give way to new ones.
+#: At most so many runs in each of so many rounds.
 TRACED_RUNS, TRACED_ROUNDS = 300, 10
 #: What is replaced now and then comes and goes by some blocks.
 MOST_BLOCKS = 30
@@ -43,7 +42,7 @@ class Soaked(NamedTuple):
     Attributes:
         slope: Bytes of resident memory per run.
         half: Half of the 95 % interval of the slope.
-        blocks: By how many blocks the engine's files grew over the last ``traced_runs`` runs, by tracemalloc.
+        blocks: By how many blocks the engine's files grew over ``traced_runs`` runs, by tracemalloc.
     """
 
     runs: int
@@ -97,6 +96,8 @@ def one_run(executor: ProcessExecutor | None) -> None:
 
 def soak(runs: int, warm_up: int, executor: ProcessExecutor | None) -> Soaked:
     began = time.monotonic()
+    traced_runs = min(TRACED_RUNS, max(20, runs // 10))
+    blocks = traced(executor, traced_runs)  # first: it sees only what was allocated since it began
     for _ in range(warm_up):
         one_run(executor)
     gc.collect()
@@ -108,8 +109,6 @@ def soak(runs: int, warm_up: int, executor: ProcessExecutor | None) -> Soaked:
     gc.collect()
     after = belongings()
     slope, half = least_squares(memory)
-    traced_runs = min(TRACED_RUNS, max(20, runs // 10))
-    blocks = traced(executor, traced_runs)
     return Soaked(runs, before, after, slope, half, blocks, traced_runs, time.monotonic() - began)
 
 

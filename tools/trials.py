@@ -103,7 +103,7 @@ def soaked(trials: int) -> str:
         "F11",
         "memory slope over warm runs",
         "at most 50 B a run, 0 blocks",
-        f"{done.slope:.0f} ± {done.half:.0f} B a run, {done.blocks:+} blocks in the last {done.traced_runs} runs",
+        f"{done.slope:.0f} ± {done.half:.0f} B a run, {done.blocks:+} blocks in {done.traced_runs} runs",
         trials,
         f"{COMMAND} --figure F10",
     )
