@@ -114,22 +114,21 @@ def is_intact(value: Value) -> bool:
 
 def _begin(spec: Spec, place: Place, attempt: int) -> None:
     if attempt > 1 and place.marks and os.getpid() != place.home:
-        for mark in read_marks(place.marks):
-            if mark.what == "S" and mark.task == spec.name and _lives_in(mark, place.marks):
+        own = read_marks(place.marks, spec.name)
+        for mark in own:
+            if mark.what == "S" and _goes_on(mark, own):
                 _mark(place, "!", spec.name, attempt, {"overlaps": f"attempt {mark.attempt} in {mark.pid}"})
     _mark(place, "S", spec.name, attempt, {})
 
 
-def _lives_in(start: Mark, marks: str) -> bool:
+def _goes_on(start: Mark, marks: Sequence[Mark]) -> bool:
     """Whether the attempt that started there is still going on: it has not marked its end, and its process lives."""
     if start.pid == os.getpid():
         return False
     state, born = _state_and_birth(start.pid)
     if state in {"", "Z", "X"} or born != start.born:  # dead, perhaps not yet reaped; or another of the same number
         return False
-    return not any(
-        mark.what == "E" and (mark.task, mark.attempt) == (start.task, start.attempt) for mark in read_marks(marks)
-    )
+    return not any(mark.what == "E" and mark.attempt == start.attempt for mark in marks)
 
 
 def _state_and_birth(pid: int) -> tuple[str, int]:
@@ -197,10 +196,12 @@ def _mark(place: Place, what: str, task: str, attempt: int, seen: dict[str, str]
         os.close(file)
 
 
-def read_marks(path: str) -> list[Mark]:
+def read_marks(path: str, task: str = "") -> list[Mark]:
+    """All marks, or those of one task: quickly, since its process may not live for long."""
     with open(path, encoding="utf-8") as file:
-        fields = [line.split(" ", 6) for line in file]
-    return [
-        Mark(what, task, int(attempt), int(pid), int(born), int(at), json.loads(seen))
-        for what, task, attempt, pid, born, at, seen in fields
+        lines = [line for line in file.read().splitlines() if not task or f" {task} " in line]
+    found = [
+        Mark(what, name, int(attempt), int(pid), int(born), int(at), json.loads(seen))
+        for what, name, attempt, pid, born, at, seen in (line.split(" ", 6) for line in lines)
     ]
+    return [mark for mark in found if not task or mark.task == task]
