@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from dremioframe.orchestration.pool import dispatch, window
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -120,6 +122,16 @@ def _catches(pid: int, signum: int) -> bool:
         if line.startswith("SigCgt:"):
             return bool(int(line.split()[1], 16) >> (signum - 1) & 1)
     return False
+
+
+# ---------------------------------------------------------------------------------------------------------- the window
+
+
+@pytest.fixture
+def sent_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first calls, more are sent to a worker than it runs, however slow the machine is now."""
+    monkeypatch.setattr(window, "_AHEAD_NS", 10**12)
+    monkeypatch.setattr(dispatch, "STALL_S", 600)
 
 
 # --------------------------------------------------------------------------------------------------------- leak check

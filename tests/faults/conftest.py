@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dremioframe.orchestration import failpoints
-from dremioframe.orchestration.pool import dispatch, window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,13 +41,6 @@ class Gate:
         """Let the process go on."""
         with open(self.folder / "go", "wb"):
             pass
-
-
-@pytest.fixture
-def sent_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the first calls, more are sent to a worker than it runs, however slow the machine is now."""
-    monkeypatch.setattr(window, "_AHEAD_NS", 10**12)
-    monkeypatch.setattr(dispatch, "STALL_S", 600)
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def test_several_long_results_in_a_row_are_not_mixed_up(client):
         event.segment.close()
 
 
+@pytest.mark.usefixtures("sent_ahead")
 def test_long_results_that_are_heard_of_before_their_outcomes(client):
     """Several results may be on the side channel before the first of their outcomes is read from the inbox."""
     for _ in range(20):

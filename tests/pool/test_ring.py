@@ -9,7 +9,7 @@ from collections import deque
 import pytest
 from pool_waiting import gone
 
-from dremioframe.orchestration.pool import dispatch, frames, ring, status_page, window
+from dremioframe.orchestration.pool import frames, ring, status_page
 from dremioframe.orchestration.pool.events import CallLost
 from dremioframe.orchestration.pool.frames import Kind, ProtocolError
 from dremioframe.orchestration.pool.ring import RingReader, RingWriter
@@ -119,10 +119,9 @@ def test_a_worker_with_more_to_do_does_not_wake_the_coordinator_for_each_outcome
     assert len(through_ring) > 100
 
 
-def test_o1_what_a_worker_had_finished_when_it_was_killed_counts_and_runs_once(client, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("sent_ahead")
+def test_o1_what_a_worker_had_finished_when_it_was_killed_counts_and_runs_once(client, tmp_path):
     """Its outcomes were in the ring, and nobody had been woken for them."""
-    monkeypatch.setattr(window, "_AHEAD_NS", 10**12)  # however slow the machine is now
-    monkeypatch.setattr(dispatch, "STALL_S", 600)
     warm = [client.submit("out = b''") for _ in range(200)]  # so that calls are sent ahead
     client.until(lambda: len(client.ended) == len(warm))
     note = f"open({str(tmp_path / 'ran')!r}, 'a').write('%d ')"
