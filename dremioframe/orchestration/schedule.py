@@ -243,12 +243,12 @@ class ScheduleHandle:
             if self._news.get() == _ENDED:
                 return
             self._log().info(
-                "pipeline {!r}: schedule ends after the current run; a second signal cancels it", self._name
+                "pipeline {!r}: schedule ends, after a run that goes on; a second signal cancels that", self._name
             )
             self.stop()
             if self._news.get() == _ENDED:
                 return
-            self._log().warning("pipeline {!r}: current run is cancelled", self._name)
+            self._log().warning("pipeline {!r}: schedule ends at once, a run that goes on is cancelled", self._name)
         finally:
             for signum, disposition in previous.items():
                 signal.signal(signum, disposition)

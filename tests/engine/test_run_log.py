@@ -59,6 +59,33 @@ def test_a_timeout_shows_the_users_frames_only():
     assert "dremioframe" not in failed["message"]
 
 
+def reads_what_is_not_there(context):
+    return context["bad"]
+
+
+@pytest.fixture
+def lines_of_failure():
+    heard = []
+    number = logger.add(heard.append, format="{message}")
+    bad, reader = Task("bad", lambda: 1 / 0), Task("reader", reads_what_is_not_there, trigger_rule="all_done")
+    bad.set_downstream(reader)
+    try:
+        Pipeline("p").add_task(bad).add_task(reader).run(executor="inline")
+    finally:
+        logger.remove(number)
+    [told] = [str(each) for each in heard if str(each).startswith("task 'reader' FAILED")]
+    return told.splitlines()[1:]
+
+
+def test_an_error_that_the_engine_raised_shows_no_line_of_the_engine(lines_of_failure):
+    """Neither where its frames were, nor their code, nor the marks below that."""
+    shown = lines_of_failure
+    assert any("in reads_what_is_not_there" in line for line in shown)
+    assert any('return context["bad"]' in line for line in shown)
+    assert shown[-1].startswith("KeyError: ")
+    assert not [line for line in shown if "self." in line or "dremioframe" in line or "raise " in line]
+
+
 def test_the_sink_loguru_makes_for_itself_follows_stderr():
     code = """
 import contextlib, io

@@ -62,7 +62,7 @@ def test_a_signal_during_a_run_ends_it_after_that_run(executor: str) -> None:
     with start(body="assert sys.stdin.readline()", executor=executor) as process:
         _line_with(process.stdout, "started")
         process.send_signal(signal.SIGINT)
-        _line_with(process.stderr, "schedule ends after the current run")
+        _line_with(process.stderr, "schedule ends, after a run that goes on")
         print("go on", file=process.stdin, flush=True)
         _assert_ended(process, "ended ['SUCCESS'] True\n")
         assert process.wait(PATIENCE_S) == 0
@@ -73,7 +73,7 @@ def test_a_second_signal_cancels_the_run() -> None:
     with start(body="time.sleep(1000)", executor="process") as process:
         _line_with(process.stdout, "started")
         process.send_signal(signal.SIGINT)
-        _line_with(process.stderr, "schedule ends after the current run")
+        _line_with(process.stderr, "schedule ends, after a run that goes on")
         process.send_signal(signal.SIGTERM)
         _assert_ended(process, "ended ['CANCELLED'] True\n")
         assert process.wait(PATIENCE_S) == 0
@@ -85,7 +85,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         _line_with(process.stdout, "started")
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
-        _line_with(process.stderr, "schedule ends after the current run")
+        _line_with(process.stderr, "schedule ends, after a run that goes on")
         print("go on", file=process.stdin, flush=True)
         _assert_ended(process, "ended ['SUCCESS'] True\n")
 

@@ -93,11 +93,19 @@ def _complain() -> None:
 
 _import_lock = threading.Lock()
 _OWN_FRAME = f'  File "{os.path.dirname(os.path.dirname(__file__))}'
+#: Its line of code, and the marks below that.
+_OF_A_FRAME = "    "
 
 
 def _without_own_frames(where: str) -> str:
-    """A stack dump without the dozen frames of ours that lead to the user's code."""
-    return "\n".join(line for line in where.splitlines() if not line.startswith(_OWN_FRAME))
+    """A traceback or stack dump without the frames of ours that lead to the user's code, or on from it."""
+    kept: list[str] = []
+    own = False
+    for line in where.splitlines():
+        own = line.startswith(_OWN_FRAME) or (own and line.startswith(_OF_A_FRAME))
+        if not own:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _logger() -> Any:
