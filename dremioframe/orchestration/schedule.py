@@ -20,7 +20,7 @@ import signal
 import threading
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 RUNS_KEPT = 10
 _ENDED = 0  # no signal has this number
+_LOOK_UP_S = 0.5
 
 
 def schedule_pipeline(
@@ -240,13 +241,13 @@ class ScheduleHandle:
         }
         try:
             self._begin()
-            if self._news.get() == _ENDED:
+            if self._hear() == _ENDED:
                 return
             self._log().info(
                 "pipeline {!r}: schedule ends, after a run that goes on; a second signal cancels that", self._name
             )
             self.stop()
-            if self._news.get() == _ENDED:
+            if self._hear() == _ENDED:
                 return
             self._log().warning("pipeline {!r}: schedule ends at once, a run that goes on is cancelled", self._name)
         finally:
@@ -254,6 +255,14 @@ class ScheduleHandle:
                 signal.signal(signum, disposition)
         self.stop(cancel=True)
         self.wait()
+
+    def _hear(self) -> int:
+        """The next news. It looks up now and then: a signal that the kernel gave to another thread wakes nobody."""
+        while True:
+            try:
+                return self._news.get(timeout=_LOOK_UP_S)
+            except Empty:
+                continue
 
     def _take_turn(self) -> None:
         """One slot, in a thread of its own."""
