@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -153,7 +154,9 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _belongings() -> dict[str, str]:
     """What this process owns, by a name that tells two of a kind apart."""
-    owned = {f"thread {thread.ident}": thread.name for thread in threading.enumerate()}
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    # Of all threads that run Python: one that threading did not start is known to it only once it asked who it is.
+    owned = {f"thread {ident}": names.get(ident, "") for ident in sys._current_frames()}
     for fd in os.listdir("/proc/self/fd"):
         try:
             owned[f"fd {fd} {os.stat(int(fd)).st_ino}"] = os.readlink(f"/proc/self/fd/{fd}")

@@ -90,7 +90,7 @@ def schedule_pipeline(
     handle = ScheduleHandle(pipeline, interval_s, max_runs, on_run, run_options)
     if not blocking:
         handle._begin()
-    elif threading.current_thread() is threading.main_thread():
+    elif threading.get_ident() == threading.main_thread().ident:
         handle._begin_and_attend()
     else:
         handle._begin()
@@ -130,7 +130,7 @@ class ScheduleHandle:
         self._runs: deque[PipelineRun] = deque(maxlen=RUNS_KEPT)
         self._begun = self._run_count = 0
         self._current: RunHandle | None = None
-        self._runner: threading.Thread | None = None  # the thread of the run that goes on
+        self._runner: int | None = None  # identity of the thread of the run that goes on
         self._skipped = self._missed = 0  # slots, since they were last logged
         self._stopping = self._cancelling = self._finishing = False
         self._ended = threading.Event()
@@ -178,7 +178,7 @@ class ScheduleHandle:
         """
         if self._has_ended():
             return True
-        if threading.current_thread() is self._runner:
+        if threading.get_ident() == self._runner:
             raise OrchestrationError("on_run cannot wait for the end of its own schedule; call stop() and return")
         return self._ended.wait(timeout)
 
@@ -269,7 +269,7 @@ class ScheduleHandle:
         with self._lock:
             if self._stopping:
                 return
-            self._runner = threading.current_thread()
+            self._runner = threading.get_ident()
             self._begun += 1
             missed, self._missed = self._missed, 0
         try:

@@ -75,6 +75,32 @@ def test_an_end_with_unread_packets_does_not_hide_what_it_sent():
         a.close()
 
 
+def test_an_end_with_unread_packets_between_the_look_at_a_packet_and_its_taking():
+    """Then it is the taking that the kernel answers with ECONNRESET."""
+
+    class EndsAfterTheLook:
+        def __init__(self, sock, other):
+            self.sock, self.other = sock, other
+            self.recv = sock.recv
+
+        def recvmsg(self, *args):
+            looked = self.sock.recvmsg(*args)
+            self.other.close()
+            return looked
+
+    a, b = channel.pair()
+    a.send(b"never read")
+    b.send(b"first")
+    b.send(b"second")
+    sock = a._socket
+    a._socket = EndsAfterTheLook(sock, b)
+    assert a.receive_with(10, 1) == (b"first", ())
+    a._socket = sock
+    assert a.receive_with(10, 1) == (b"second", ())
+    assert a.receive_with(10, 1) == (b"", ())
+    a.close()
+
+
 def test_descriptors_travel(ends):
     a, b = ends
     read, write = os.pipe()

@@ -39,7 +39,7 @@ class Interrupts:
         """
         self.count = 0
         self.first: int | None = None
-        self._install = install and threading.current_thread() is threading.main_thread()
+        self._install = install and threading.get_ident() == threading.main_thread().ident
         self._previous: dict[int, Any] = {}
         self._notify: Callable[[], bool] = bool
 

@@ -99,7 +99,7 @@ def _is_ctrl_c(trace: TracebackType | None) -> bool:
     import signal
     import threading
 
-    if trace is None or threading.current_thread() is not threading.main_thread():
+    if trace is None or threading.get_ident() != threading.main_thread().ident:
         return False
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:

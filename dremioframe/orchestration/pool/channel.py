@@ -120,7 +120,7 @@ class Channel:
             close_all(fds)
             fds = ()
         if packet:
-            self._socket.recv(1, _DONTWAIT)  # consumes the packet, and the kernel's own copies of the descriptors
+            self.receive(1)  # consumes the packet, and the kernel's own copies of the descriptors
         return packet, fds
 
     def send_waiting(self, packet: bytes) -> None:

@@ -36,7 +36,7 @@ class Undisturbed:
 
     def __enter__(self) -> Self:
         off = failpoints.armed and failpoints.hit("undisturbed.hold")
-        if threading.current_thread() is threading.main_thread() and not off:
+        if threading.get_ident() == threading.main_thread().ident and not off:
             previous = signal.getsignal(signal.SIGINT)
             if callable(previous):
                 signal.signal(signal.SIGINT, self._hear)
