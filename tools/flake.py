@@ -30,6 +30,10 @@ RACES = [
     "tests/faults/test_r_engine.py",
     "tests/faults/test_r_pool.py",
     "tests/faults/test_r_stops.py",
+    # In these folders, but without a process or a race.
+    "--ignore=tests/pool/test_frames.py",
+    "--ignore=tests/pool/test_window.py",
+    "--deselect=tests/pool/test_long_among_short.py::test_on_the_virtual_clock",
 ]
 WATCHDOG = "Stacks of this process and its descendants"
 PYTEST = [
