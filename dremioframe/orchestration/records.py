@@ -135,7 +135,7 @@ class PipelineRun(Mapping[str, object]):
         name, state = self._data.dag.names[task], self._data.states[task]
         if task in self._data.released:
             return f"the result of task {name!r} was released when its readers had finished: see run(keep_results=...)"
-        return f"task {name!r} has no result: it ended {state}"
+        return f"task {name!r} has no result: it ended {state}; run.explain({name!r}) says why"
 
     @property
     def tasks(self) -> Mapping[str, TaskRun]:

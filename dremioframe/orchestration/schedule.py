@@ -257,7 +257,7 @@ class ScheduleHandle:
         self.wait()
 
     def _hear(self) -> int:
-        """The next news. It looks up now and then: a signal that the kernel gave to another thread wakes nobody."""
+        """The next news. It looks up now and then: a signal just before a wait, or in another thread, ends none."""
         while True:
             try:
                 return self._news.get(timeout=_LOOK_UP_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -206,6 +207,12 @@ def test_keep_results(executor):
     with pytest.raises(KeyError, match="keep_results"):
         leaves["a"]
     assert dict(chain(*tasks()).run(executor=executor, keep_results="none")) == {}
+
+
+def test_a_value_that_never_was_says_how_its_task_ended_and_who_knows_more(executor):
+    run = chain(Task("a", lambda: 1 // 0), Task("b", lambda context: context["a"])).run(executor=executor)
+    with pytest.raises(KeyError, match=re.escape("task 'b' has no result: it ended SKIPPED; run.explain('b')")):
+        run["b"]
 
 
 class Stubborn:
