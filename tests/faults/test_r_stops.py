@@ -108,6 +108,7 @@ def test_r1_the_outcome_comes_between_the_decision_and_the_signal(arm: Any, gate
         assert client.run("out = b'fine'") == b"fine"
 
 
+@pytest.mark.usefixtures("sent_ahead")
 def test_r5_stopping_what_waits_behind_a_call_that_its_worker_has_in_hand(arm: Any, gate: Any) -> None:
     arm(**{"worker.received": f"{gate.action}@{NEXT}"})
     with pool_client() as client:
@@ -205,6 +206,7 @@ def test_r12_an_outcome_of_a_call_that_is_over_already_is_not_believed(arm: Any)
 # --------------------------------------------------------------------------------------------------- clocks and closing
 
 
+@pytest.mark.usefixtures("sent_ahead")
 def test_r13_a_call_that_was_sent_long_ago_and_has_just_begun_is_not_overdue(arm: Any, gate: Any) -> None:
     limit_s = 0.5
     arm(**{"worker.received": f"{gate.action}@{NEXT}"})
@@ -214,7 +216,7 @@ def test_r13_a_call_that_was_sent_long_ago_and_has_just_begun_is_not_overdue(arm
         sent = time.monotonic()
         second = client.submit("ports.request(b'here'); ports.request(b'there')", timeout_s=limit_s)
         while time.monotonic() < sent + limit_s:
-            client.lease._turn(sent + limit_s)  # ``wait`` would take the second call back: the first is a long one
+            client.lease._turn(sent + limit_s)
         gate.open()
         while not client.heard:
             client.lease._turn(time.monotonic() + 1)

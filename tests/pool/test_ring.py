@@ -100,6 +100,7 @@ def test_the_reader_believes_a_skip_only_within_what_was_written(page, worker_pa
         RingReader(page).receive()
 
 
+@pytest.mark.usefixtures("sent_ahead")
 def test_a_worker_with_more_to_do_does_not_wake_the_coordinator_for_each_outcome(client, monkeypatch):
     if not ring.IS_ORDERED:
         pytest.skip("this machine does not keep the order of stores: all outcomes are packets")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dremioframe.orchestration.pool import shortage
+from dremioframe.orchestration.pool import shortage, window
 from dremioframe.orchestration.pool.events import MemoryShort
 from dremioframe.orchestration.pool.memory import Memory
 from dremioframe.orchestration.pool.shortage import Gauge, Shortage
@@ -84,10 +84,11 @@ def test_one_at_a_time_while_it_is_short_and_all_when_it_is_over(make_pool, conn
     assert "200 MiB of 16,384 MiB are left, the floor is 256 MiB" in told(client)[0].text
 
 
-def test_what_waits_behind_a_running_call_is_taken_back(make_pool, connect, gates):
+def test_what_waits_behind_a_running_call_is_taken_back(make_pool, connect, gates, monkeypatch):
+    monkeypatch.setattr(window, "_AHEAD_NS", 10**12)  # the window is wide, however slow the machine is now
     machine = Machine(PLENTY)
     client = connect(make_pool(size=1, machine_memory=machine))
-    for _ in range(50):  # until the window is wide
+    for _ in range(50):  # until it is
         client.run("pass")
     source, path = gates.source()
     first = client.start(source)

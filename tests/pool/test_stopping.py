@@ -118,6 +118,7 @@ def test_no_call_runs_on_a_worker_that_was_told_to_end(make_pool, connect):
         assert int(bytes(client.end(call_id).payload)) != event.pid
 
 
+@pytest.mark.usefixtures("sent_ahead")
 def test_r5_stopping_a_call_that_waits_behind_another_returns_it_and_hits_nobody(make_pool, connect):
     client = connect(make_pool())
     for _ in range(20):
