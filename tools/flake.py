@@ -70,7 +70,7 @@ class Series:
 
     Args:
         before: What comes before the command.
-        at_once: How many processes the tests are spread over.
+        at_once: How many processes the tests are spread over. More than cores: most tests wait most of the time.
     """
 
     def __init__(self, name: str, tests: list[str], before: list[str], at_once: int) -> None:
@@ -113,7 +113,7 @@ def side_by_side(name: str, tests: list[str], times: int, limit_s: float) -> Non
     """The same tests in two series, one of them starved."""
     over = threading.Event()
     with starved(max(os.sched_getaffinity(0))) as before, ThreadPoolExecutor(2) as pool:
-        series = (Series(name, tests, [], 4), Series(f"{name}, starved", tests, before, 3))
+        series = (Series(name, tests, [], 6), Series(f"{name}, starved", tests, before, 5))
         ends = [pool.submit(each.run, times, limit_s, over) for each in series]
         failures = [str(failure) for ended in ends if (failure := ended.exception()) is not None]
     if failures:
