@@ -124,7 +124,7 @@ def test_o12_with_fewer_threads_than_wanted_a_run_goes_on(no_thread_after: Any) 
 NUMBERS = {"x86_64": (319, 434, 157), "aarch64": (279, 434, 167)}
 
 FORBIDDING = """
-import ctypes, struct, sys, time
+import ctypes, struct, sys
 number, argument = int(sys.argv[1]), int(sys.argv[2])
 libc = ctypes.CDLL(None, use_errno=True)
 def op(code, jump_true, jump_false, value): return struct.pack("HBBI", code, jump_true, jump_false, value)
@@ -139,11 +139,10 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0, ctypes.get_errno()
 assert libc.prctl(22, 2, filter, 0, 0) == 0, ctypes.get_errno()
 from dremioframe.orchestration import Pipeline, Task, WorkerStartError
 pipeline = Pipeline("p").add_task(Task("t", int))
-began = time.monotonic()
 try:
     pipeline.run(executor="process", timeout=30)
 except WorkerStartError as error:
-    print("refused", time.monotonic() - began, error)
+    print("refused", error)
 print(pipeline.run(executor="thread")["t"], pipeline.run(executor="inline")["t"])
 """
 
@@ -157,7 +156,7 @@ def test_o14_a_system_call_that_is_missing_or_forbidden_is_told_at_once(call: st
     answer = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     refused, *others = answer.stdout.splitlines() or [answer.stderr]
     assert refused.startswith("refused"), answer.stderr
-    assert float(refused.split()[1]) < 5, refused  # what may pass is tried for nine seconds
+    assert "failed starts in a row" not in refused  # what may pass is tried again, for nine seconds
     assert "Function not implemented" in refused
     assert others == ["0 0"]
 

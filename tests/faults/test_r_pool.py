@@ -63,7 +63,7 @@ def test_r8_closed_before_and_after_a_worker_is_asked_for(arm: Any, gate: Any, s
     if not started:
         gate.open()
     with pytest.raises(ExecutorClosedError):
-        handle.result(timeout=20)
+        handle.result(timeout=60)
     assert [str(pipeline.last_run.tasks[name].status) for name in "ab"] == ["CANCELLED", "CANCELLED"]
     with pytest.raises(ExecutorClosedError):
         pipeline.run(executor=executor)
@@ -80,10 +80,12 @@ def test_r20_closed_just_before_and_just_after_a_fork(
         arrived = threading.Event()
         threading.Thread(target=lambda: (gate.wait(), arrived.set()), daemon=True).start()
         client.until(arrived.is_set)  # what the fork server is told to do is said in these turns
-        below = psutil.Process(client.pool._capacity.zygote.server_pid)
+        zygote = client.pool._capacity.zygote
+        client.until(lambda: zygote.server_pid)
+        below = psutil.Process(zygote.server_pid)
         family = [below, *below.children(recursive=True)]
         client.pool.close()
-        gone, alive = psutil.wait_procs(family, timeout=10)
+        gone, alive = psutil.wait_procs(family, timeout=60)
         assert not alive, alive
         assert gone
 
@@ -99,8 +101,8 @@ def test_r20_no_worker_is_started_for_a_pool_that_was_closed_meanwhile(arm: Any,
         executor.close()
         gate.open()
         with pytest.raises(ExecutorClosedError):
-            handle.result(timeout=20)
-        psutil.wait_procs([psutil.Process(pid) for pid in before if psutil.pid_exists(pid)], timeout=10)
+            handle.result(timeout=60)
+        psutil.wait_procs([psutil.Process(pid) for pid in before if psutil.pid_exists(pid)], timeout=60)
         assert not psutil.Process().children(recursive=True)
 
 

@@ -19,7 +19,7 @@ from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 _ids = count(1)
 

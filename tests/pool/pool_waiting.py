@@ -7,7 +7,7 @@ import select
 import time
 
 
-def eventually(predicate, timeout_s=10.0):
+def eventually(predicate, timeout_s=60.0):
     """Poll for what the kernel gives no event for."""
     deadline = time.monotonic() + timeout_s
     while not predicate():
@@ -24,7 +24,7 @@ def alive(pid):
         return False
 
 
-def gone(pid, timeout_s=10.0):
+def gone(pid, timeout_s=60.0):
     """Wait for the end of a process that need not be ours."""
     try:
         pidfd = os.pidfd_open(pid)

@@ -10,7 +10,7 @@ from pool_waiting import eventually, gone
 
 from dremioframe.orchestration.errors import WorkerStartError
 from dremioframe.orchestration.payload import references
-from dremioframe.orchestration.pool import boot, kinship, lifecycle, nursery
+from dremioframe.orchestration.pool import boot, kinship, lifecycle, nursery, zygote_client
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,6 @@ def test_an_initializer_that_hangs(make_pool, connect, hang):
 
     def initializer():
         import os
-        import signal
         import time
 
         names = {"os": os, "signal": signal, "time": time}
@@ -106,11 +105,13 @@ def test_a_preload_module_that_hangs_with_the_interpreters_lock(
     assert "the fork server ended before any worker was ready: it did not answer" in str(error)
 
 
-def test_a_fork_server_that_is_stopped_while_it_starts(make_pool, connect, little_patience):
-    pool = make_pool()
-    pool.start()
+def test_a_fork_server_that_is_stopped_while_it_starts(make_pool, connect, little_patience, monkeypatch):
+    with monkeypatch.context() as first_only:
+        stopping = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)\n"
+        first_only.setattr(zygote_client, "BOOT_CODE", stopping + zygote_client.BOOT_CODE)
+        pool = make_pool()
+        pool.start()
     zygote = pool._capacity.zygote.pid
-    os.kill(zygote, signal.SIGSTOP)
     eventually(lambda: kinship.read_state(zygote) == b"T")
     assert connect(pool).run("out = b'with another'") == b"with another"
     assert gone(zygote)

@@ -114,10 +114,12 @@ def test_a_worker_with_more_to_do_does_not_wake_the_coordinator_for_each_outcome
         return packet
 
     monkeypatch.setattr(RingReader, "receive", counting)
-    calls = [client.submit(f"out = b'{n}'") for n in range(500)]
-    client.until(lambda: len(client.ended) == 500)
-    assert [bytes(client.end(call_id).payload) for call_id in calls] == [str(n).encode() for n in range(500)]
-    assert len(through_ring) > 100
+    for _ in range(5):  # until the window is wide
+        client.run("pass")
+    client.submit("ports.request(b'held until somebody looks')")
+    calls = [client.submit(f"out = b'{n}'") for n in range(100)]
+    assert [bytes(client.end(call_id).payload) for call_id in calls] == [str(n).encode() for n in range(100)]
+    assert len(through_ring) >= 90
 
 
 @pytest.mark.usefixtures("sent_ahead")

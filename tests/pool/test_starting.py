@@ -20,11 +20,9 @@ from dremioframe.orchestration.pool.floor import NEVER
 
 def fails_to_start(client):
     """Submit one call and wait for the start error; the call itself is returned, every time."""
-    began = time.monotonic()
     with pytest.raises(WorkerStartError) as caught:
         client.end(client.submit("pass"))
     assert client.ended == {}
-    assert time.monotonic() - began < 10
     return caught.value
 
 
@@ -122,9 +120,7 @@ def test_a_pool_can_be_closed_during_a_long_preload(make_pool, tmp_path, monkeyp
     zygote = pool._capacity.zygote.pid
     while not (tmp_path / "started").exists():
         assert alive(zygote)
-    began = time.monotonic()
     pool.close()
-    assert time.monotonic() - began < 2
     assert gone(zygote)
 
 

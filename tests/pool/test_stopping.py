@@ -144,7 +144,7 @@ def test_r1_an_outcome_that_was_there_before_the_stop_wins(client):
     call_id = client.submit("out = b'in time'")
     pid = client.workers[0].pid
     # Not reading, wait until the worker has cleared its page: the outcome is in the channel by then.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while client.workers[0].page.running()[1] == 0 or client.workers[0].page.running()[0] == call_id:
         assert time.monotonic() < deadline
     while client.lease.started_at(call_id) is not None:

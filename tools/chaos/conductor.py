@@ -270,7 +270,8 @@ class _Conductor:
         self.coordinator.send_signal(signal.SIGCONT)
         self.coordinator.send_signal(signal.SIGUSR1)
         time.sleep(0.3)  # nothing tells when the dump is written, and the trial is lost anyway
-        return "\n".join(f"{pid}: {_read(pid, 'stat')[:60]} in {_read(pid, 'wchan')}" for pid in self._seen)
+        there = ((pid, stat) for pid in self._seen if (stat := _read(pid, "stat")))
+        return "\n".join(f"{pid}: {stat[:60]} in {_read(pid, 'wchan')}" for pid, stat in there)
 
 
 def _bind(pid: int, cores: set[int]) -> None:

@@ -220,15 +220,21 @@ def _spawn(fds: Sequence[int], environ: Mapping[str, str]) -> int:
     actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(fds, targets, strict=True)]
     # What the user's program has made inheritable is not meant for workers: a pipe held by one never ends.
     actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _open_fds() if fd not in {0, 1, 2, *targets} and _inheritable(fd)]
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, *interpreter.flags(), "-c", BOOT_CODE],
-        dict(environ),
-        file_actions=actions,
-        setsid=True,
-        setsigmask=(),
-        setsigdef=_SPAWN_SIGNALS,
-    )
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, *interpreter.flags(), "-c", BOOT_CODE],
+            dict(environ),
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_SPAWN_SIGNALS,
+        )
+    except OSError as error:
+        if os.access(sys.executable, os.X_OK):
+            raise
+        why = f"the Python interpreter {sys.executable!r} cannot be run: {os.strerror(error.errno or 0)}"
+        raise WorkerStartError(why) from None
 
 
 def _own_pidfd() -> int:
