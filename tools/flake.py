@@ -1,7 +1,7 @@
 """``make flake``: tests of processes and races again and again, as the machine is and starved; a failure ends it.
 
-Starved is one core, shared with a program that does nothing but turn. Both series run side by side, so neither has the
-machine for itself. A hang is a failure too: each test has its watchdog.
+Starved is one core, shared with a program that does nothing but turn. As many repetitions as there are cores run side
+by side, so none has the machine for itself. A hang is a failure too: each test has its watchdog.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,8 @@ PYTEST = [
     "loadfile",
     "--max-worker-restart",
     "0",
+    "-n",
+    "5",  # most tests wait most of the time
 ]
 
 
@@ -66,41 +68,49 @@ def starved(core: int) -> Iterator[list[str]]:
 
 
 class Series:
-    """Repetitions of the same tests.
+    """Repetitions of the same tests, as many side by side as there are prefixes.
 
     Args:
-        before: What comes before the command.
-        at_once: How many processes the tests are spread over. More than cores: most tests wait most of the time.
+        befores: What comes before the command, once for each that runs at a time.
+        limit_s: How long one repetition may take.
     """
 
-    def __init__(self, name: str, tests: list[str], before: list[str], at_once: int) -> None:
+    def __init__(self, name: str, tests: list[str], befores: list[list[str]], limit_s: float) -> None:
         self.name = name
-        self.command = [*before, *PYTEST, "-n", str(at_once), *tests]
+        self._commands = [[*before, *PYTEST, *tests] for before in befores]
+        self._limit_s = limit_s
+        self._over = threading.Event()
 
-    def run(self, times: int, limit_s: float, over: threading.Event) -> None:
-        """Until one fails, or the event is set.
+    def run(self, times: int) -> None:
+        """Until one fails, and those beside it have ended.
 
         Raises:
             FlakeError: One failed, or did not end within the limit.
         """
-        for number in range(1, times + 1):
-            if over.is_set():
-                return
-            try:
-                self._repeat(f"{self.name} {number}/{times}", limit_s)
-            except BaseException:
-                over.set()
-                raise
+        numbers = iter(range(1, times + 1))  # each is taken by one thread
+        with ThreadPoolExecutor(len(self._commands)) as pool:
+            ends = [pool.submit(self._go_on, command, numbers, times) for command in self._commands]
+        failures = [str(failure) for ended in ends if (failure := ended.exception()) is not None]
+        if failures:
+            raise FlakeError("\n\n".join(failures))
 
-    def _repeat(self, name: str, limit_s: float) -> None:
+    def _go_on(self, command: list[str], numbers: Iterator[int], times: int) -> None:
+        try:
+            while not self._over.is_set() and (number := next(numbers, None)) is not None:
+                self._repeat(command, f"{self.name} {number}/{times}")
+        except BaseException:
+            self._over.set()
+            raise
+
+    def _repeat(self, command: list[str], name: str) -> None:
         began = time.monotonic()
         try:
             run = subprocess.run(
-                self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s, check=False
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=self._limit_s, check=False
             )
         except subprocess.TimeoutExpired as expired:
             raise FlakeError(
-                f"{(expired.output or b'').decode(errors='replace')}\n{name}: no end in {limit_s:g} s"
+                f"{(expired.output or b'').decode(errors='replace')}\n{name}: no end in {self._limit_s:g} s"
             ) from None
         output = run.stdout.decode(errors="replace")
         print(f"{name}: {time.monotonic() - began:.0f} s, {output.strip().splitlines()[-1]}", flush=True)
@@ -109,15 +119,13 @@ class Series:
             raise FlakeError(f"{output}\n{name}: failed with {run.returncode}{hang}")
 
 
-def side_by_side(name: str, tests: list[str], times: int, limit_s: float) -> None:
-    """The same tests in two series, one of them starved."""
-    over = threading.Event()
-    with starved(max(os.sched_getaffinity(0))) as before, ThreadPoolExecutor(2) as pool:
-        series = (Series(name, tests, [], 6), Series(f"{name}, starved", tests, before, 5))
-        ends = [pool.submit(each.run, times, limit_s, over) for each in series]
-        failures = [str(failure) for ended in ends if (failure := ended.exception()) is not None]
-    if failures:
-        raise FlakeError("\n\n".join(failures))
+def both_ways(name: str, tests: list[str], times: int, limit_s: float) -> None:
+    """The same tests on starved cores, on each a repetition at a time; then as many side by side as the machine is."""
+    cores = sorted(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        befores = [stack.enter_context(starved(core)) for core in cores]
+        Series(f"{name}, starved", tests, befores, limit_s).run(times)
+    Series(name, tests, [[] for _ in cores], limit_s).run(times)
 
 
 def main() -> None:
@@ -130,7 +138,7 @@ def main() -> None:
     for what, tests, times in (("races", options.tests, options.times), ("suite", [], options.suite)):
         began = time.monotonic()
         try:
-            side_by_side(what, tests, times, options.limit)
+            both_ways(what, tests, times, options.limit)
         except FlakeError as flake:
             sys.exit(str(flake))
         if not times:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_f25_a_stopped_coordinator_times_nobody_out_who_was_in_time():
 def test_flake_ends_at_the_first_failure_and_shows_it(tmp_path, capsys):
     (tmp_path / "test_it.py").write_text("def test_good(): pass\ndef test_bad(): assert 'odd' == 'even'\n")
     with pytest.raises(flake.FlakeError, match="'odd' == 'even'"):
-        flake.side_by_side("odd", [str(tmp_path)], 3, 60.0)
+        flake.both_ways("odd", [str(tmp_path)], 3, 60.0)
     said = capsys.readouterr().out
-    assert "odd 1/3" in said
-    assert "odd 3/3" not in said
+    assert "odd, starved 1/3" in said
+    assert len(said.splitlines()) <= len(os.sched_getaffinity(0))
