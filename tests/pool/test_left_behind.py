@@ -104,6 +104,29 @@ INBOX = min(fd for fd in map(int, os.listdir("/proc/self/fd"))
     assert client.run("out = b'next'") == b"next"
 
 
+@pytest.mark.parametrize("waiting", [0, 3])
+@pytest.mark.usefixtures("sent_ahead")
+def test_u19_a_channel_that_is_shut_down_costs_the_worker_only(client, waiting):
+    """The coordinator's copy of the worker's end is shut down with it: where calls are taken back there is the end."""
+    for _ in range(5):
+        client.run("pass")
+    source = """
+        import os, socket, stat, time
+        inbox = min(fd for fd in map(int, os.listdir("/proc/self/fd"))
+                    if fd > 2 and os.path.exists(f"/proc/self/fd/{fd}") and stat.S_ISSOCK(os.stat(fd).st_mode))
+        ports.request(b"held until all are there")
+        socket.socket(fileno=os.dup(inbox)).shutdown(socket.SHUT_RDWR)
+        time.sleep(600)
+    """
+    call_id = client.submit(source)
+    others = [client.submit(f"out = b'{n}'") for n in range(waiting)]
+    event = client.end(call_id)
+    assert isinstance(event, CallLost)
+    assert "shut down by the task" in event.description
+    assert [bytes(client.end(other).payload) for other in others] == [b"%d" % n for n in range(waiting)]
+    assert client.run("out = b'next'") == b"next"
+
+
 def test_u19_nothing_is_written_to_a_socket_in_the_channels_place(client, tmp_path):
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:

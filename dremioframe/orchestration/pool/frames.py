@@ -51,6 +51,7 @@ class Kind:
     BOOT_FAILED = 17  # body = traceback
     OUTCOME = 18  # detail = status | flags, number = wall time in ns, body = STATS + payload
     UNDELIVERABLE = 19  # the call ended but its outcome cannot be handed over; body = why
+    LOOK = 20  # outcomes are in the ring, and no packet will follow them
     # side channel: worker -> coordinator
     REQUEST = 32  # detail = request number
     RESULT = 33  # carries the segment of an OUTCOME that follows on the inbox
@@ -68,7 +69,7 @@ class Kind:
     EXITED = 84  # detail = pid, number = see pack_exit
 
 
-FROM_WORKER = frozenset((Kind.BOOTED, Kind.BOOT_FAILED, Kind.OUTCOME, Kind.UNDELIVERABLE))
+FROM_WORKER = frozenset((Kind.BOOTED, Kind.BOOT_FAILED, Kind.OUTCOME, Kind.UNDELIVERABLE, Kind.LOOK))
 FROM_SIDE = frozenset((Kind.REQUEST, Kind.RESULT))
 TO_SIDE = frozenset((Kind.ANSWER, Kind.ANSWER_SEGMENT, Kind.REFUSAL))
 TO_ZYGOTE = frozenset((Kind.FORK,))

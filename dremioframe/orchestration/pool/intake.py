@@ -70,6 +70,8 @@ class Intake:
             wall_ns += self._read(worker, worker.ring.receive)
             if calls or not before:  # else nothing more can come, and asking costs as much as a packet does
                 wall_ns += self._read(worker, partial(worker.inbox.receive, OUTCOME_RECEIVE_SIZE))
+            if calls:  # what went to the ring after the first look, ahead of a packet that has just been read
+                wall_ns += self._read(worker, worker.ring.receive)
         except ProtocolError as error:
             self._floor.condemn(worker, f"it sent a malformed packet: {error}")
         ended = before - len(calls)
@@ -100,6 +102,9 @@ class Intake:
 
     def _read_other(self, worker: WorkerHandle, packet: bytes) -> bool:
         """Read a packet that is not a plain outcome; False if nothing more is to be read for now."""
+        if not packet:  # no death ends the channel: we hold a copy of the worker's end
+            self._floor.condemn(worker, "its channel was shut down by the task")
+            return False
         kind, call_id, detail, number = frames.parse(packet, worker.incarnation, FROM_WORKER)
         if kind != Kind.OUTCOME:
             self._on_other(worker, kind, call_id, packet)
@@ -159,6 +164,11 @@ class Intake:
         self._floor.condemn(worker)
 
     def _on_other(self, worker: WorkerHandle, kind: int, call_id: int, packet: bytes) -> None:
+        if kind == Kind.LOOK:
+            worker.looks += 1
+            if worker.looks > worker.sent:
+                raise ProtocolError("it asks for more looks than it has had calls")
+            return
         body = packet[frames.HEADER_SIZE :].decode("utf-8", "replace")
         if kind != Kind.UNDELIVERABLE and (worker.booted or worker.boot_error):
             raise ProtocolError("it told twice how its start went")  # and could keep us reading by telling it for ever

@@ -224,8 +224,14 @@ class _Worker:
         if failpoints.armed:
             failpoints.hit("worker.outcome")
         outcome = frames.pack_outcome(self._incarnation, call_id, detail, wall_ns, stats, payload)
-        if self._may_wait(detail, outcome) and self._ring.put(outcome):
+        may_wait = self._may_wait(detail, outcome)
+        if failpoints.armed:
+            failpoints.hit("worker.may_wait")
+        if may_wait and self._ring.put(outcome):
             self._unheard += 1
+            if self._slots[_SENT] <= self._received:  # what was to come has been taken back meanwhile
+                self._unheard = 0
+                self._send(frames.pack(Kind.LOOK, self._incarnation))
         else:
             self._unheard = 0
             self._send(outcome)

@@ -42,6 +42,7 @@ class WorkerHandle:
         calls: The calls it holds, read or unread, with their time-outs in seconds.
         pidfd: Descriptor of the process, or -1 as long as the zygote has not told.
         sent: Calls sent to it and not taken back, in its whole life.
+        looks: How often it has asked for a look at its ring.
         booted: It said that it is ready.
         boot_error: What it said when it could not start.
         served: It has finished a call.
@@ -73,6 +74,7 @@ class WorkerHandle:
         "inbox",
         "incarnation",
         "leaving",
+        "looks",
         "order",
         "orphaned",
         "outcome_mark",
@@ -103,6 +105,7 @@ class WorkerHandle:
         self.pidfd = -1
         self._pid = 0
         self.sent = 0
+        self.looks = 0
         self.booted = False
         self.boot_error = ""
         self.served = False
@@ -192,7 +195,7 @@ class WorkerHandle:
         The kernel gives each packet to exactly one reader, so a call is either here or was received by the worker.
         """
         taken = []
-        while (packet := self._copy.receive(frames.HEADER_SIZE)) is not None:
+        while packet := self._copy.receive(frames.HEADER_SIZE):  # b"" is the end: a task has shut the socket down
             call_id = frames.read_call_id(packet)
             self.sent -= 1
             if call_id in self.calls:  # or the worker has claimed, falsely, that it has ended
