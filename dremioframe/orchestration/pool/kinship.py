@@ -64,8 +64,19 @@ def children() -> list[int]:
         return [child for child in _all_pids() if (stat := read_stat(child)) is not None and stat[0] == pid]
 
 
+def kill_child(pid: int) -> bool:
+    """Kill a child that is not reaped, so the number is its own; False if it has become another user's."""
+    try:
+        if failpoints.armed:
+            failpoints.hit("kinship.kill_child")
+        os.kill(pid, signal.SIGKILL)
+    except PermissionError:  # a program with the setuid bit, as sudo is
+        return False
+    return True
+
+
 def end_children() -> None:
-    """Kill and reap every child, and every orphan that comes to be one by that, until none is left.
+    """Kill and reap every child, and every orphan that comes to be one by that, until none is left that can be ended.
 
     For a process with SIGCHLD blocked that adopts orphans.
     """
@@ -73,15 +84,16 @@ def end_children() -> None:
         return
     while True:
         try:
-            for pid in children():
-                os.kill(pid, signal.SIGKILL)  # not reaped: the number is its own
+            killed = [kill_child(pid) for pid in children()]
         except OSError:
-            pass  # no descriptor to list them by: again in a moment
+            killed = [True]  # no descriptor to list them by: again in a moment
         try:
             while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
                 pass
         except ChildProcessError:
             return
+        if killed and not any(killed):
+            return  # who is left belongs to others, and may live for ever
         # A death is a (blocked, hence pending) SIGCHLD; the limit is for one that the listing has missed.
         signal.sigtimedwait((signal.SIGCHLD,), 0.02)
 

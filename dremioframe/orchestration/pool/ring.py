@@ -1,10 +1,10 @@
 """Outcomes in shared memory: what one worker has finished while more calls wait in its inbox. Part of its page.
 
 A packet costs either side a system call. While a worker has more to do nobody needs to be woken for what it has done,
-so it writes that down here, and the next outcome that travels as a packet makes the coordinator look at both. Calls may
-be taken back at any moment, so after writing it sees whether it still has more to do; if not it sends a packet that says
-so. (Whoever takes calls back looks a millisecond later: what was written before is there by then.) Nothing is held back:
-an outcome is in the ring, complete, before the page says that the call is over, so a crash loses none::
+so it writes that down here, and the next outcome that travels as a packet makes the coordinator look at both. Calls
+may be taken back at any moment, so after writing it sees whether it still has more to do; if not it sends a packet
+that says so. (Whoever takes calls back looks a millisecond later: what was written before is there by then.) Nothing
+is held back: an outcome is in the ring, complete, before the page says that the call is over, so a crash loses none::
 
     bytes of the frame -> WRITTEN moves past them -> RUNNING = 0        (the coordinator reads in the opposite order)
 

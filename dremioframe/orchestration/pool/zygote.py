@@ -86,7 +86,6 @@ def main(boot: BootMessage) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if not (failpoints.armed and failpoints.hit("zygote.reset_signals")):
         birth.reset_signals()
-    kinship.outlive_parent()  # the sentry; from here on its end is an event
     gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
     try:
         zygote = _Zygote(control, newborn, sentry_fd)
@@ -118,6 +117,7 @@ class _Zygote:
         self._workers: dict[int, int] = {}  # pid -> incarnation
         self._watched: dict[int, int] = {}  # pidfd -> pid, of workers and strangers
         self._strangers: set[int] = set()  # pids of watched children that are no workers
+        self._foreign: set[int] = set()  # of those that belong to another user: they can only be waited for
         self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._held: deque[tuple[float, bytes]] = deque()  # exit reports that wait for strangers to be gone
         self._unswept = False  # it could not be seen which children there are
@@ -130,6 +130,7 @@ class _Zygote:
         """Until the coordinator is gone, or the sentry."""
         try:
             self._say(frames.pack(Kind.READY, 0, detail=self._pid), (self._own_pidfd,))
+            kinship.outlive_parent()  # the sentry: its end is an event, now that others have a pidfd to end us by
             while True:
                 for fd, _ in self._epoll.poll(self._patience_s()):
                     if fd in self._guarded:
@@ -216,6 +217,7 @@ class _Zygote:
         self._epoll.unregister(pidfd)
         os.close(pidfd)
         self._strangers.discard(pid)
+        self._foreign.discard(pid)
         if incarnation is not None:
             code = exited.si_status if exited.si_code == os.CLD_EXITED else None
             signum = exited.si_status if code is None else None
@@ -233,15 +235,15 @@ class _Zygote:
             self._unswept = True
             return
         for pid in children:
-            if pid in self._workers or pid in self._strangers:
+            if pid in self._workers or pid in self._strangers or pid in self._foreign:
                 continue
-            os.kill(pid, signal.SIGKILL)  # a child that is not reaped: the number is its own
+            killed = kinship.kill_child(pid)
             try:
                 self._watch(pid)
             except OSError:
                 self._unswept = True  # it dies all the same, but has to be reaped
                 continue
-            self._strangers.add(pid)
+            (self._strangers if killed else self._foreign).add(pid)
 
     def _watch(self, pid: int) -> int:
         """Be told when this child ends; returns its pidfd.

@@ -160,6 +160,8 @@ class ZygoteClient:
 
     def kill(self) -> str:
         """End it at once; it is broken. Its workers die with it, and its sentry cleans up."""
+        if self._server_pidfd < 0:
+            self._look_for_server()
         if self._server_pidfd >= 0:
             termination.kill(self._server_pidfd)
         if self._server_pidfd < 0 or not self._wait(_END_LIMIT_S):
@@ -173,6 +175,15 @@ class ZygoteClient:
         os.close(self._pidfd)
         if self._server_pidfd >= 0:
             os.close(self._server_pidfd)
+
+    def _look_for_server(self) -> None:
+        """It may have got ready unheard; then its own descriptor is the one way to it, and until then its sentry is."""
+        try:
+            for report in self.reports():
+                if report.pidfd >= 0:
+                    os.close(report.pidfd)
+        except (channel.Closed, channel.OutOfDescriptors, ProtocolError):
+            return  # what was to be heard has been heard
 
     def _wait(self, timeout_s: float) -> bool:
         poll = select.poll()

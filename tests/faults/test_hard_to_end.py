@@ -1,0 +1,81 @@
+"""Who does not let itself be ended as usual: another user's process, and a fork server that nobody has heard of."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+sys.path.append(str(Path(__file__).parent))
+
+from race_parts import pool_client
+
+from dremioframe.orchestration.pool import zygote_client
+from dremioframe.orchestration.pool.events import CallLost
+from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def has_ended(pid: int) -> bool:
+    """Whether it does within a minute."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], 60)[0])
+    finally:
+        os.close(pidfd)
+
+
+def test_a_child_that_became_another_users_harms_neither_the_pool_nor_its_end(
+    arm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``sudo`` does: nobody here may send it a signal. It is left alone, and everything else goes on."""
+    monkeypatch.setattr(zygote_client, "_END_LIMIT_S", 600.0)  # whoever waits for that child waits for ever
+    arm(**{"kinship.kill_child": "fail:EPERM"})
+    with pool_client(warm=1) as client:
+        event = client.end(
+            client.submit("""
+            import os, subprocess
+            child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            ports.request(str(child.pid).encode())
+            os._exit(1)
+        """)
+        )
+        assert isinstance(event, CallLost)
+        zygote = client.pool._capacity.zygote
+        for _ in range(3):  # each death has all children looked at again
+            assert isinstance(client.end(client.submit("import os; os._exit(1)")), CallLost)
+        assert client.run("out = b'goes on'") == b"goes on"
+        assert client.pool._capacity.zygote is zygote
+    foreign = psutil.Process(int(client.heard[0]))
+    assert has_ended(zygote.pid)
+    assert foreign.is_running()
+    foreign.kill()
+    assert has_ended(foreign.pid)
+
+
+def test_r20_closed_when_a_stopped_fork_server_has_just_got_ready_and_nobody_has_heard_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its sentry would die, and it would not: it lives on without its parent."""
+    monkeypatch.setattr(zygote_client, "_END_LIMIT_S", 0.3)
+    pool = ProcessPool(PoolOptions(size=1, runner="pool_runner:make_runner"))
+    pool.start()
+    zygote = pool._capacity.zygote
+    assert select.select([zygote.control_fd], [], [], 60)[0]
+    [server] = psutil.Process(zygote.pid).children()
+    server.send_signal(signal.SIGSTOP)
+    while server.status() != psutil.STATUS_STOPPED:
+        pass
+    pool.close()
+    assert has_ended(zygote.pid)
+    assert has_ended(server.pid)
