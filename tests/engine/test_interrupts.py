@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
+from dremioframe.orchestration import Pipeline, Task
 from dremioframe.orchestration.engine.interrupts import Interrupts
+from dremioframe.orchestration.pool import lifecycle
+
+
+@pytest.mark.parametrize("executor", ["process", "thread"])
+def test_a_signal_that_another_thread_was_given_is_noticed(executor, tmp_path, monkeypatch):
+    """The kernel may choose any thread, and only the main thread runs handlers; it sleeps, and nothing wakes it."""
+    asleep = re.compile(r"\d+ \(.*\) S ")
+    here = Path(f"/proc/self/task/{threading.get_native_id()}/stat")
+    started = tmp_path / "started"
+
+    def interrupt():
+        while not started.exists() or not asleep.match(here.read_text()):
+            time.sleep(0.01)
+        time.sleep(2)  # the first looks after a start would help; what is tested is the long sleep after them
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    monkeypatch.setattr(lifecycle, "_FORK_LIMIT_S", 600.0)  # a look that is due then would help too
+    over = threading.Event()  # a thread cannot be ended
+
+    def in_thread():
+        started.touch()
+        over.wait()
+
+    def in_process(path):
+        open(path, "x").close()
+        time.sleep(600)
+
+    task = Task("t", in_thread) if executor == "thread" else Task("t", in_process, args=(str(started),))
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline("p").add_task(task).run(executor=executor)
+    over.set()
 
 
 @pytest.fixture

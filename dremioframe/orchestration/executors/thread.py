@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ..interfaces import Inputs, Outcome, Plan
 
 _DEFAULT_GRACE_S = 2.0
+#: As in ``pool.supervisor``: the handler of a signal that ended no wait runs when the waiting thread looks up.
+_LOOK_UP_S = 0.5
 
 
 class ThreadExecutor:
@@ -205,18 +207,18 @@ class ThreadSession:
         returned, self._returned = self._returned, []
         return Turn(ended, returned, overdue)
 
-    def _limit(self, timeout_s: float | None) -> float | None:
+    def _limit(self, timeout_s: float | None) -> float:
         """The caller's limit, or the next moment when a running attempt needs attention."""
-        moments = [] if timeout_s is None else [self.now() + timeout_s]
+        moments = [self.now() + min(_LOOK_UP_S, _LOOK_UP_S if timeout_s is None else timeout_s)]
         for running in self._running.values():
             if running.give_up_s is not None:
                 moments.append(running.give_up_s)
             limit_s = self._plan.timeouts[running.task]
             if limit_s is not None and running.started_s is not None and not running.overdue_said:
                 moments.append(running.started_s + limit_s)
-        return max(0.0, min(moments) - self.now()) if moments else None
+        return max(0.0, min(moments) - self.now())
 
-    def _receive(self, limit_s: float | None) -> None:
+    def _receive(self, limit_s: float) -> None:
         try:
             item = self._done.get(timeout=limit_s)
             while True:

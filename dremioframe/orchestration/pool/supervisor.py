@@ -56,8 +56,9 @@ _monotonic = time.monotonic
 #: ``close`` waits so long for killed workers; they have been sent SIGKILL.
 _CLOSE_LIMIT_S = 2.0
 
-#: The loop looks up at least this often: epoll's own limit is 2**31 ms, and a user's time-out may be longer.
-_LONGEST_SLEEP_S = 3600.0
+#: The loop looks up at least this often. A signal that comes just before the sleep, or that the kernel gives to another
+#: thread, ends no sleep; its handler runs when this thread looks up.
+_LONGEST_SLEEP_S = 0.5
 
 
 class Lease:
@@ -226,13 +227,7 @@ class Lease:
             floor.resume_due,
             floor.recheck_due,
         )
-        sleep_s = (
-            0.0
-            if floor.events or self._bell.rung
-            else -1
-            if due == NEVER
-            else min(max(0.0, due - now), _LONGEST_SLEEP_S)
-        )
+        sleep_s = 0.0 if floor.events or self._bell.rung else min(max(0.0, due - now), _LONGEST_SLEEP_S)
         late = []
         for fd, _ in floor.epoll.poll(sleep_s):
             worker = floor.inboxes.get(fd)
