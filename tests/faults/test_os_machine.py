@@ -64,11 +64,11 @@ print(*run["look"], has_tracker())
 
 def test_o24_a_process_with_a_workers_old_number_is_spared() -> None:
     """The worker had ended before it was heard of; when its fork server died as well, somebody else had its number."""
-    stranger = subprocess.Popen(["sleep", "600"])  # in a session that it does not lead
+    stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)  # as any shell, and any other worker
     worker = WorkerHandle.create(1)
     try:
         worker.page.slots[status_page.PID] = stranger.pid
-        worker.find_process()
+        worker.find_process(frozenset((1, stranger.pid)))
         assert worker.pidfd < 0
     finally:
         worker.close()

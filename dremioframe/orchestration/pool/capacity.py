@@ -359,6 +359,8 @@ class Capacity:
 
     def _lose_zygote(self, how: str) -> None:
         """The zygote has ended, and its workers with it: the kernel kills them, and their sessions are looked for."""
+        zygote = self._nursery.zygote
+        parents = frozenset((zygote.pid, zygote.server_pid)) if zygote is not None else frozenset()
         failure = self._nursery.lose(how)
         if failure is not None and not self.closed:
             why, final = failure
@@ -367,13 +369,25 @@ class Capacity:
         owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:
             worker.orphaned = True
-            worker.find_process()
-            if worker.pidfd >= 0:
-                termination.kill(worker.pidfd)
-        # Some of these numbers may be from pages, where a task can write: never the session of this process.
-        termination.kill_sessions(frozenset(worker.pid for worker, _ in owned) - {0, os.getsid(0)})
+        try:
+            _end_orphans([worker for worker, _ in owned if worker.exit is None], parents)
+        except OSError:
+            pass  # no descriptor to look by: the kernel ends the workers, and the sentry what they leave
         for worker, share in owned:
             if share is not None:
                 share.post(worker)
             else:
                 self._bury(worker)
+
+
+def _end_orphans(workers: list[WorkerHandle], parents: frozenset[int]) -> None:
+    """End workers whose zygote has died, and their sessions.
+
+    Raises:
+        OSError: There was no descriptor to look by.
+    """
+    for worker in workers:
+        worker.find_process(parents)
+        if worker.pidfd >= 0:
+            termination.kill(worker.pidfd)
+    termination.kill_sessions(frozenset(worker.pid for worker in workers if worker.pidfd >= 0) - {0, os.getsid(0)})

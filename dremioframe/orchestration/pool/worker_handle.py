@@ -218,8 +218,15 @@ class WorkerHandle:
         running, started_ns = self.running()
         return max(0.0, time.monotonic() - started_ns / 1e9) if running == call_id else None
 
-    def find_process(self) -> None:
-        """The zygote died before it handed over the pidfd: open one by the number on the page, if it is still that."""
+    def find_process(self, parents: frozenset[int]) -> None:
+        """The zygote died before it handed over the pidfd: open one by the number on the page, if it is still that.
+
+        Args:
+            parents: Process ids of which one must be its parent: the zygote's, and its sentry's.
+
+        Raises:
+            OSError: There is no descriptor.
+        """
         pid = self.pid
         if self.pidfd >= 0 or pid == 0:
             return
@@ -228,8 +235,7 @@ class WorkerHandle:
         except ProcessLookupError:
             return
         stat = kinship.read_stat(pid)
-        # A worker leads its session; a stranger with this number hardly does.
-        is_ours = stat is not None and stat[1] == pid
+        is_ours = stat is not None and stat[0] in parents and stat[1] == pid
         if is_ours or (failpoints.armed and failpoints.hit("worker_handle.stranger")):
             self.pidfd = pidfd
         else:
