@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _KINDS = ("error", "payload", "own")
 _HEAD = Struct("<B7Q")
+#: An error that was never raised has none in its traceback.
+_A_FRAME = '  File "'
 _PLAIN = (str, int, type(None))
 #: Not their subclasses: what a class of the user's does is the user's.
 _DELIVERED_BARE: tuple[type[BaseException], ...] = (PayloadError, NestedRunError)
@@ -144,11 +146,23 @@ class Failure:
             error: OrchestrationError = self._payload_error(task, attempt)
         else:
             error = self._own_error() or self._task_error(task, attempt)
+            self._show_where(error)
         if error.task is None:
             error.task, error.attempt = task, attempt
         if self.note and self.note not in getattr(error, "__notes__", ()):
             error.add_note(self.note)
         return error
+
+    def _show_where(self, error: OrchestrationError) -> None:
+        """Whoever prints an error sees its notes, but neither attributes nor the frames of another process."""
+        cause = error.__cause__
+        seen = cause is not None and traceback_of(cause) is not None
+        # With notes it is an error of the engine that was made before, or has travelled: it has been here already.
+        if seen or _A_FRAME not in self.traceback_text or getattr(error, "__notes__", None):
+            return
+        from .traceback_text import without_engine
+
+        error.add_note(without_engine(self.traceback_text))
 
     def _payload_error(self, task: str, attempt: int | None) -> PayloadError:
         what = _WHAT_FAILED.get(self.stage, "a value cannot be moved between processes")
