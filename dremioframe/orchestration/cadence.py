@@ -55,3 +55,17 @@ def quiet() -> logging.Logger:
     # Every skipped slot is a warning of APScheduler's; ours is one per run. A logger outside the hierarchy, so that
     # nothing of the user's configuration is touched.
     return logging.Logger("dremioframe.schedule", level=logging.ERROR)  # noqa: LOG001
+
+
+def missed_in_words(slots: int) -> str:
+    """What the run says that makes up for them."""
+    return f"{_due_runs(slots)} missed; one makes up for {'it' if slots == 1 else 'them'}"
+
+
+def skipped_in_words(slots: int) -> str:
+    """What the run says that was in their way."""
+    return f"{_due_runs(slots)} skipped while one went on"
+
+
+def _due_runs(slots: int) -> str:
+    return "1 due run was" if slots == 1 else f"{slots} due runs were"

@@ -27,10 +27,10 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from . import options as checks
-from .cadence import Every, ThreadPerRun, quiet
+from .cadence import Every, ThreadPerRun, missed_in_words, quiet, skipped_in_words
 from .compile import compile_tasks
 from .engine.launch import RunOptions
-from .errors import DefinitionError, ExecutorClosedError, NestedRunError, OrchestrationError
+from .errors import DefinitionError, ExecutorClosedError, NestedRunError, OrchestrationError, RunFailedError
 from .payload.tokens import is_worker
 from .payload.traceback_text import format_error
 from .pipeline import Pipeline
@@ -243,9 +243,10 @@ class ScheduleHandle:
             self._begin()
             if self._hear() == _ENDED:
                 return
-            self._log().info(
-                "pipeline {!r}: schedule ends, after a run that goes on; a second signal cancels that", self._name
-            )
+            with self._lock:  # in one step: no run begins after it was said that none goes on
+                self._stopping, goes_on = True, self._runner is not None
+            after = ", after the run that goes on; a second signal cancels that" if goes_on else ""
+            self._log().info("pipeline {!r}: schedule ends{}", self._name, after)
             self.stop()
             if self._hear() == _ENDED:
                 return
@@ -274,18 +275,17 @@ class ScheduleHandle:
             missed, self._missed = self._missed, 0
         try:
             if missed:
-                self._log().warning("pipeline {!r}: {} due runs were missed; one makes up for them", self._name, missed)
+                self._log().warning("pipeline {!r}: {}", self._name, missed_in_words(missed))
             self._report(self._run_once())
         finally:
             self._end_turn()
 
     def _end_turn(self) -> None:
         with self._lock:
-            self._runner = None
+            self._runner, stopping = None, self._stopping
             skipped, self._skipped = self._skipped, 0
-            stopping = self._stopping
         if skipped:
-            self._log().warning("pipeline {!r}: {} due runs were skipped while one went on", self._name, skipped)
+            self._log().warning("pipeline {!r}: {}", self._name, skipped_in_words(skipped))
         if stopping:
             self._finish()
 
@@ -295,8 +295,7 @@ class ScheduleHandle:
         try:
             handle = self._pipeline.start(**self._options)
             with self._lock:
-                self._current = handle
-                cancelling = self._cancelling
+                self._current, cancelling = handle, self._cancelling
             if cancelling:  # asked for while the run was being made
                 handle.cancel()
             run = handle.result()
@@ -352,7 +351,8 @@ class ScheduleHandle:
 
     def _tell(self, what: str, error: BaseException) -> None:
         # As text: loguru's own way shows the values of all variables, whose __repr__ is more of the user's code.
-        self._log().error("pipeline {!r}: {}\n{}", self._name, what, format_error(error).rstrip())
+        told = f"RunFailedError: {error}" if isinstance(error, RunFailedError) else format_error(error).rstrip()
+        self._log().error("pipeline {!r}: {}\n{}", self._name, what, told)
 
     def _log(self) -> Any:
         from loguru import logger

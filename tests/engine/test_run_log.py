@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import traceback
 
 import pytest
 from loguru import logger
@@ -50,6 +51,16 @@ def test_levels_and_binding():
     assert "'below' SKIPPED: upstream 'bad' FAILED" in texts
     assert "nothing today" in texts
     assert all(record["extra"]["pipeline"] == "p" for record in said)
+
+
+def test_where_a_task_failed_is_told_once():
+    def load():
+        raise ValueError("bad row")
+
+    pipeline = Pipeline("p").add_task(Task("load", load))
+    (failed,) = [record for record in messages(pipeline, executor="process") if record["level"].name == "ERROR"]
+    assert failed["message"].count("in load") == 1
+    assert "".join(traceback.format_exception(pipeline.last_run.failures["load"])).count("in load") == 1
 
 
 def test_a_timeout_shows_the_users_frames_only():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
@@ -26,3 +29,20 @@ def test_a_task_is_executed_once_whatever_the_size_of_its_result(tmp_path, size)
     assert {len(each.attempts) for each in run.tasks.values()} == {1}
     for number in range(TASKS):
         assert run[f"t{number}"] == number.to_bytes(2, "little") * (size // 2)
+
+
+SCRIPT = """
+from dremioframe.orchestration import *
+
+p = Pipeline("m")
+p.add_task(Task("big", lambda: bytearray(100_000)))
+p.run(executor="process")
+"""
+
+
+def test_a_program_that_ends_with_a_long_result_says_nothing_of_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
+    assert [line for line in done.stderr.splitlines() if " | INFO     | " not in line] == []
+    assert "run ended SUCCESS" in done.stderr

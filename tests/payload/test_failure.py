@@ -332,7 +332,7 @@ def test_own_errors_keep_their_attributes(own: OrchestrationError) -> None:
 def test_notes_are_added_once() -> None:
     for failure in (Failure.local(ValueError("x"), note="by the way"), travelled(ValueError("x"), note="by the way")):
         for _ in range(2):
-            assert failure.to_error("t", 1).__notes__ == ["by the way"]
+            assert failure.to_error("t", 1).__notes__.count("by the way") == 1
 
 
 def test_a_local_failure_keeps_the_exception_itself() -> None:

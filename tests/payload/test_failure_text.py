@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import struct
+import traceback
 from typing import Any
 
 import pytest
 
-from dremioframe.orchestration.errors import OrchestrationError
+from dremioframe.orchestration.errors import (
+    MemoryLimitExceededError,
+    OrchestrationError,
+    TaskTimeoutError,
+    WorkerLostError,
+)
+from dremioframe.orchestration.payload import traceback_text
 from dremioframe.orchestration.payload.codec import DecodeError
 from dremioframe.orchestration.payload.failure import Failure
 
@@ -91,3 +99,34 @@ def test_damaged_bytes_are_a_decode_error_and_never_anything_else() -> None:
     for data in (b"", bytes(64), b"\xff" * 100):
         with pytest.raises(DecodeError):
             Failure.from_bytes(memoryview(data)[:63])
+
+
+def printed(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def test_a_printed_error_shows_the_frames_of_another_process_once() -> None:
+    failure = Failure.from_bytes(Failure.capture(raised(ValueError("x")), note="by the way").to_bytes())
+    for reread in (failure, pickle.loads(pickle.dumps(failure))):
+        error = reread.to_error("t", 1)
+        for each in (error, pickle.loads(pickle.dumps(error)), reread.to_error("t", 1)):
+            assert printed(each).count("in raised") == 1
+            assert printed(each).count("by the way") == 1
+
+
+def test_frames_that_are_printed_anyway_and_those_that_never_were_are_no_note() -> None:
+    assert printed(Failure.local(raised(ValueError("x"))).to_error("t", 1)).count("in raised") == 1
+    assert not hasattr(Failure.capture(ValueError("never raised")).to_error("t", 1), "__notes__")
+
+
+@pytest.mark.parametrize("kind", [TaskTimeoutError, MemoryLimitExceededError, WorkerLostError])
+def test_a_printed_error_of_the_engine_shows_the_stack_without_the_engine(kind: Any) -> None:
+    engine = f'  File "{traceback_text.__file__}", line 3 in wait'
+    own = kind("ended", stack=f'Thread 0x1:\n{engine}\n  File "mine.py", line 7 in mine\n')
+    for failure in (Failure.own(own), Failure.from_bytes(Failure.own(own).to_bytes())):
+        for _ in range(2):
+            error = failure.to_error("t", 1)
+            for each in (error, pickle.loads(pickle.dumps(error))):
+                assert printed(each).count("in mine") == 1
+                assert "in wait" not in printed(each)
+                assert "in wait" in each.stack

@@ -48,11 +48,25 @@ def _assert_ended(process: subprocess.Popen[str], line: str) -> None:
     assert last == line, process.stderr.read()
 
 
+#: Tells when the turn is over: that is a moment after the last line of its run.
+TELL_IDLE = """
+began = threading.Event()
+def tell_idle():
+    began.wait()
+    while "dremioframe-schedule" in [thread.name for thread in threading.enumerate()]:
+        time.sleep(0.001)
+    print("idle", flush=True)
+threading.Thread(target=tell_idle).start()
+"""
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_between_runs_ends_it(signum: signal.Signals) -> None:
-    with start(body="pass", executor="inline") as process:
+    with start(body="began.set()", executor="inline", before=TELL_IDLE) as process:
         _line_with(process.stderr, "run ended SUCCESS")
+        _line_with(process.stdout, "idle")
         process.send_signal(signum)
+        assert _line_with(process.stderr, "schedule ends").endswith("schedule ends\n")
         _assert_ended(process, "ended ['SUCCESS'] True\n")
         assert process.wait(PATIENCE_S) == 0
 
@@ -62,7 +76,7 @@ def test_a_signal_during_a_run_ends_it_after_that_run(executor: str) -> None:
     with start(body="assert sys.stdin.readline()", executor=executor) as process:
         _line_with(process.stdout, "started")
         process.send_signal(signal.SIGINT)
-        _line_with(process.stderr, "schedule ends, after a run that goes on")
+        _line_with(process.stderr, "schedule ends, after the run that goes on; a second signal cancels that")
         print("go on", file=process.stdin, flush=True)
         _assert_ended(process, "ended ['SUCCESS'] True\n")
         assert process.wait(PATIENCE_S) == 0
@@ -73,7 +87,7 @@ def test_a_second_signal_cancels_the_run() -> None:
     with start(body="time.sleep(1000)", executor="process") as process:
         _line_with(process.stdout, "started")
         process.send_signal(signal.SIGINT)
-        _line_with(process.stderr, "schedule ends, after a run that goes on")
+        _line_with(process.stderr, "schedule ends, after the run that goes on; a second signal cancels that")
         process.send_signal(signal.SIGTERM)
         _assert_ended(process, "ended ['CANCELLED'] True\n")
         assert process.wait(PATIENCE_S) == 0
@@ -85,7 +99,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         _line_with(process.stdout, "started")
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
-        _line_with(process.stderr, "schedule ends, after a run that goes on")
+        _line_with(process.stderr, "schedule ends, after the run that goes on; a second signal cancels that")
         print("go on", file=process.stdin, flush=True)
         _assert_ended(process, "ended ['SUCCESS'] True\n")
 

@@ -21,7 +21,7 @@ from dremioframe.orchestration import (
     Task,
     schedule_pipeline,
 )
-from dremioframe.orchestration.cadence import Every
+from dremioframe.orchestration.cadence import Every, missed_in_words, skipped_in_words
 from dremioframe.orchestration.schedule import RUNS_KEPT
 
 # ---------------------------------------------------------------------------------------------------------------- runs
@@ -90,6 +90,7 @@ def test_s2_a_run_that_raises_does_not_stop_it_and_is_told(log: list[str]) -> No
     assert seen == ["FAILED", "FAILED"]
     assert len(said(log, "pipeline 'nightly': its scheduled run raised")) == 2
     assert RunFailedError.__name__ in said(log, "its scheduled run raised")[0]
+    assert len([line for line in log if "Traceback" in line]) == 2  # each run has told where already
     assert handle.run_count == 2
 
 
@@ -181,6 +182,11 @@ def test_s4_missed_slots_are_made_up_for_by_one_run_and_told() -> None:
     assert told == [48]
     assert every.get_next_fire_time(at[51], at[52]) == at[53]
     assert told == [48, 1]
+
+
+def test_slots_are_told_in_the_singular_too() -> None:
+    assert missed_in_words(1) == "1 due run was missed; one makes up for it"
+    assert skipped_in_words(1) == "1 due run was skipped while one went on"
 
 
 def test_s4_a_long_gap_costs_nothing() -> None:

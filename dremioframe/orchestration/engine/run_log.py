@@ -10,7 +10,6 @@ What lives here: the wording. What may not: decisions.
 from __future__ import annotations
 
 import io
-import os
 import sys
 import threading
 
@@ -50,7 +49,9 @@ class RunLog:
         self._say("WARNING", "{}; next attempt in {:.2f} s", error, delay_s, task=task)
 
     def failed(self, task: str, error: str, note: str, where: str) -> None:
-        text = f"{error}; {note}\n{_without_own_frames(where)}".rstrip("\n; ")
+        from ..payload.traceback_text import without_engine
+
+        text = f"{error}; {note}\n{without_engine(where)}".rstrip("\n; ")
         self._say("ERROR", "task {!r} FAILED: {}", task, text, task=task)
 
     def skipped_by_failure(self, task: str, culprit: str) -> None:
@@ -92,20 +93,6 @@ def _complain() -> None:
 
 
 _import_lock = threading.Lock()
-_OWN_FRAME = f'  File "{os.path.dirname(os.path.dirname(__file__))}'
-#: Its line of code, and the marks below that.
-_OF_A_FRAME = "    "
-
-
-def _without_own_frames(where: str) -> str:
-    """A traceback or stack dump without the frames of ours that lead to the user's code, or on from it."""
-    kept: list[str] = []
-    own = False
-    for line in where.splitlines():
-        own = line.startswith(_OWN_FRAME) or (own and line.startswith(_OF_A_FRAME))
-        if not own:
-            kept.append(line)
-    return "\n".join(kept)
 
 
 def _logger() -> Any:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _KINDS = ("error", "payload", "own")
 _HEAD = Struct("<B7Q")
+#: An error that was never raised has none in its traceback.
+_A_FRAME = '  File "'
 _PLAIN = (str, int, type(None))
 #: Not their subclasses: what a class of the user's does is the user's.
 _DELIVERED_BARE: tuple[type[BaseException], ...] = (PayloadError, NestedRunError)
@@ -146,9 +148,21 @@ class Failure:
             error = self._own_error() or self._task_error(task, attempt)
         if error.task is None:
             error.task, error.attempt = task, attempt
-        if self.note and self.note not in getattr(error, "__notes__", ()):
+        notes: list[str] = getattr(error, "__notes__", [])
+        if self.note and self.note not in notes:
             error.add_note(self.note)
+        if not notes:  # else it is an error of the engine that has been here already, and perhaps travelled since
+            self._show_where(error)
         return error
+
+    def _show_where(self, error: OrchestrationError) -> None:
+        """Whoever prints an error sees its notes, but neither attributes nor the frames of another process."""
+        cause = error.__cause__
+        seen = cause is not None and traceback_of(cause) is not None
+        if not seen and _A_FRAME in self.traceback_text:
+            from .traceback_text import without_engine
+
+            error.add_note(without_engine(self.traceback_text))
 
     def _payload_error(self, task: str, attempt: int | None) -> PayloadError:
         what = _WHAT_FAILED.get(self.stage, "a value cannot be moved between processes")

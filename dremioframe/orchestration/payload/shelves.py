@@ -204,7 +204,7 @@ class _Shelf(File):
         """A segment on it was closed. See :class:`.segments.Keeper`."""
         self._left.append(size)
 
-    def __del__(self) -> None:
-        super().__del__()
+    def __del__(self, _close: Callable[[int], None] = os.close) -> None:
+        super().__del__(_close)
         if self.in_memory:
             self._freed(self._taken)

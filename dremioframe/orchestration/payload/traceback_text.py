@@ -5,6 +5,8 @@ What lives here: the look of a traceback. What may not: where the text goes.
 
 from __future__ import annotations
 
+import os
+
 from .diagnosis import cut, guarded_text
 from .guard import class_name, module_name, must_pass, traceback_of
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _ENGINE = __name__.rpartition(".payload")[0]
+_ENGINE_FRAME = f'  File "{os.path.dirname(os.path.dirname(__file__))}'
+#: Its line of code, and the marks below that.
+_OF_A_FRAME = "    "
 
 
 def format_error(error: BaseException) -> str:
@@ -59,3 +64,14 @@ def _from_user_code(frames: TracebackType | None) -> TracebackType | None:
 
 def _is_engine(module: object) -> bool:
     return type(module) is str and (module == _ENGINE or module.startswith(_ENGINE + "."))
+
+
+def without_engine(where: str) -> str:
+    """A traceback or stack dump without the engine's frames that lead to the user's code, or on from it."""
+    kept: list[str] = []
+    own = False
+    for line in where.splitlines():
+        own = line.startswith(_ENGINE_FRAME) or (own and line.startswith(_OF_A_FRAME))
+        if not own:
+            kept.append(line)
+    return "\n".join(kept)

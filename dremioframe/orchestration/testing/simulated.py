@@ -27,7 +27,7 @@ from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
 from ..user_code import judge
-from .behaviour import FOREVER, Behaviour, call
+from .behaviour import FOREVER, Behaviour, call, fault_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from ..interfaces import Inputs, Outcome, Plan
 
     Script = Mapping[str, Behaviour | Sequence[Behaviour]] | Callable[[str, int], Behaviour]
+
+
+#: One task, at the same moment of the virtual clock: then that clock stands still.
+_MOST_RETURNS = 1_000
 
 
 class SimulatedExecutor:
@@ -92,7 +96,7 @@ class SimulatedExecutor:
     def behaviour(self, name: str, dispatch: int) -> Behaviour:
         """What the given dispatch of the named task does."""
         if callable(self._script):
-            return self._script(name, dispatch)
+            return _checked(name, self._script(name, dispatch))
         scripted = self._script.get(name, call())
         if isinstance(scripted, Behaviour):
             return scripted
@@ -106,10 +110,23 @@ def _check_script(script: Mapping[str, Behaviour | Sequence[Behaviour]], plan: P
                 f"the script names task {name!r}, which pipeline {plan.pipeline_name!r} does not have"
             )
         behaviours: Any = (scripted,) if isinstance(scripted, Behaviour) else scripted
-        if not isinstance(behaviours, list | tuple) or not all(isinstance(each, Behaviour) for each in behaviours):
-            raise DefinitionError(
-                f"the script of task {name!r} must be a behaviour or a list of them, not {scripted!r}"
-            )
+        if not isinstance(behaviours, list | tuple) or not behaviours:
+            raise _no_behaviour(name, scripted)
+        for each in behaviours:
+            _checked(name, each)
+
+
+def _checked(name: str, behaviour: object) -> Behaviour:
+    if not isinstance(behaviour, Behaviour):
+        raise _no_behaviour(name, behaviour)
+    if fault := fault_of(behaviour):
+        raise DefinitionError(f"the script of task {name!r}: {fault}", task=name)
+    return behaviour
+
+
+def _no_behaviour(name: str, given: object) -> DefinitionError:
+    text = f"the script of task {name!r} must be a behaviour, as succeed() makes one, or a list of them, not {given!r}"
+    return DefinitionError(text, task=name)
 
 
 class _Running:
@@ -151,6 +168,7 @@ class SimulatedSession:
         self._inputs = inputs
         self._running: dict[tuple[int, int], _Running] = {}
         self._dispatches: dict[int, int] = {}
+        self._returns: dict[int, tuple[float, int]] = {}  # of each task: when it was taken back, how often just then
         self._woken = False
         self._workers = min(executor.workers, plan.max_workers or executor.workers)
 
@@ -225,10 +243,22 @@ class SimulatedSession:
             if running.behaviour.kind == "never_start" and running.reason is None:
                 turn.returned.append(key)
                 self._note("returned", *key)
+                self._count_return(running.task)
             else:
                 turn.ended.append((*key, self._outcome(running)))
                 self._note("ended", *key)
         return turn
+
+    def _count_return(self, task: int) -> None:
+        now_s = self.now()
+        when_s, count = self._returns.get(task, (now_s, 0))
+        count = count + 1 if when_s == now_s else 1
+        self._returns[task] = now_s, count
+        if count == _MOST_RETURNS:
+            raise RuntimeError(
+                f"the simulated run waits for ever for {[self._plan.tasks[task].name]}: it was taken back before "
+                f"it began {count:,} times at {now_s:g} s; let a behaviour that starts follow, or say after_s="
+            )
 
     def _outcome(self, running: _Running) -> Outcome:
         definition = self._plan.tasks[running.task]
