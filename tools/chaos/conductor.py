@@ -1,8 +1,8 @@
 """Starts the coordinator of a case and hurts it and its descendants by a fault script; touches nobody else.
 
 Every process is signalled through a pidfd that was opened while it was seen as a descendant, and seen as one again
-afterwards, so no number can have been used again. What outlives its parent falls to the conductor while a trial runs, so
-nobody has to have been seen to be found.
+afterwards, so no number can have been used again. What outlives its parent falls to the conductor while a trial runs,
+so nobody has to have been seen to be found.
 
 What lives here: processes and signals. What may not: what is right (``verify``).
 """
