@@ -62,6 +62,21 @@ def test_a_survivor_that_nobody_has_seen_is_found(monkeypatch, tmp_path):
     assert ["(sleep)" in problem for problem in played.problems] == [True, False], played.problems
 
 
+def test_a_run_that_raises_is_a_violation_and_its_words_are_told(monkeypatch):
+    """Its thread ends with it, and the coordinator does so as if nothing were wrong."""
+    started = conductor._start
+
+    def start(seed, tasks, folder):
+        (folder / "marks1").mkdir()  # what the second run cannot make into a file
+        return started(seed, tasks, folder)
+
+    monkeypatch.setattr(conductor, "_start", start)
+    seed = next(seed for seed in range(1, 1000) if random_case(seed).together and random_case(seed).runs > 1)
+    violations = trial.real(seed, script=iter(())).violations
+    assert any("run 1 raised" in each for each in violations)
+    assert any("FileExistsError" in each for each in violations)
+
+
 def test_a_script_is_replayed_as_it_was_written():
     faults = list(itertools.islice(scripts.random_script(5), 50))
     assert scripts.from_text(scripts.to_text(faults)) == faults == list(itertools.islice(scripts.random_script(5), 50))

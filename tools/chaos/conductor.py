@@ -40,7 +40,7 @@ class Trial(NamedTuple):
     """What happened.
 
     Attributes:
-        runs: What the coordinator told of each run; empty if it did not come to that.
+        runs: What the coordinator told of each run; empty, all or one, if it did not come to that.
         applied: The faults that hit something.
         hits: What they hit: (what, pid).
         problems: What the conductor saw go wrong.
@@ -75,6 +75,11 @@ def conduct(seed: int, script: Iterator[Fault], folder: Path, tasks: int = 0, li
     problems += left
     told = folder / "runs.json"
     runs = json.loads(told.read_text()) if told.exists() else []
+    problems += [
+        f"run {number} raised instead of telling how it ended"
+        for number, run in enumerate(runs)
+        if not run.get("tasks")
+    ]
     if not runs or problems:
         problems.append("the coordinator said: " + (folder / "stderr").read_text(errors="replace")[-20_000:])
     return Trial(runs, conductor.applied, conductor.hits, problems, excused)
