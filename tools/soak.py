@@ -26,9 +26,12 @@ TRACED_RUNS, TRACED_ROUNDS = 300, 10
 #: What is replaced now and then comes and goes by some blocks.
 MOST_BLOCKS = 30
 MOST_SLOPE = 50.0
+MEMFD = "/memfd:"
 
 
 class Belongings(NamedTuple):
+    """What this process has; ``shared`` is memory without a name, by descriptors and by mappings of it."""
+
     descriptors: int
     threads: int
     children: int
@@ -134,10 +137,18 @@ def belongings() -> Belongings:
     for entry in os.listdir("/proc/self/task"):
         with open(f"/proc/self/task/{entry}/children", encoding="ascii") as file:
             children += len(file.read().split())
-    with open("/proc/self/maps", encoding="utf-8") as maps:
-        mappings = sum(1 for _ in maps)
-    ours = [name for name in os.listdir("/dev/shm") if "dremioframe" in name]
-    return Belongings(len(os.listdir("/proc/self/fd")), threading.active_count(), children, mappings, len(ours))
+    with open("/proc/self/maps", encoding="utf-8") as file:
+        mappings = file.read().splitlines()
+    descriptors = [_target(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    shared = sum(MEMFD in what for what in (*descriptors, *mappings))
+    return Belongings(len(descriptors), threading.active_count(), children, len(mappings), shared)
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # the listing's own
+        return ""
 
 
 def resident() -> int:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from tools.chaos import scripts, trial, verify, virtual  # noqa: E402
+from tools.chaos import conductor, scripts, trial, verify, virtual  # noqa: E402
 from tools.chaos.cases import random_case  # noqa: E402
 
 SEEDS = (1, 2, 3, 4, 6, 8, 9, 12)
@@ -40,6 +40,41 @@ def test_f1_f2_kills_of_workers_lose_nothing_and_cost_one_attempt_each():
 def test_the_same_faults_on_the_virtual_clock(first):
     for seed in range(first, first + 100):
         assert not virtual.simulate(seed), seed
+
+
+LEAVES_SOMEBODY = """
+import subprocess, sys
+between = "import subprocess, sys; subprocess.Popen(['sleep', '600'], start_new_session=True)"
+subprocess.run([sys.executable, "-S", "-c", between], stdout=subprocess.DEVNULL)
+print("go\\ndone", flush=True)
+"""
+
+
+def test_a_survivor_that_nobody_has_seen_is_found(monkeypatch, tmp_path):
+    """No fault was applied, so the conductor has never looked who is there."""
+    for package in (tmp_path / "tools", tmp_path / "tools" / "chaos"):
+        package.mkdir()
+        (package / "__init__.py").touch()
+    (package / "coordinator.py").write_text(LEAVES_SOMEBODY)
+    monkeypatch.setattr(conductor, "ROOT", tmp_path)
+    monkeypatch.setattr(conductor, "GONE_S", 0.0)
+    played = conductor.conduct(0, iter(()), tmp_path)
+    assert ["(sleep)" in problem for problem in played.problems] == [True, False], played.problems
+
+
+def test_a_run_that_raises_is_a_violation_and_its_words_are_told(monkeypatch):
+    """Its thread ends with it, and the coordinator does so as if nothing were wrong."""
+    started = conductor._start
+
+    def start(seed, tasks, folder):
+        (folder / "marks1").mkdir()  # what the second run cannot make into a file
+        return started(seed, tasks, folder)
+
+    monkeypatch.setattr(conductor, "_start", start)
+    seed = next(seed for seed in range(1, 1000) if random_case(seed).together and random_case(seed).runs > 1)
+    violations = trial.real(seed, script=iter(())).violations
+    assert any("run 1 raised" in each for each in violations)
+    assert any("FileExistsError" in each for each in violations)
 
 
 def test_a_script_is_replayed_as_it_was_written():

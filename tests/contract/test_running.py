@@ -173,16 +173,55 @@ def test_cancel(executor, tmp_path):
     assert pipeline.last_run is run
 
 
-def test_a14_the_end_of_the_interpreter_cancels_what_was_started(executor):
-    code = f"""
-import time
-from dremioframe.orchestration import Pipeline, Task, ThreadExecutor
-pipeline = Pipeline("p").add_task(Task("t", time.sleep, (0.2,))).add_task(Task("u", time.sleep, (0.2,)))
-handle = pipeline.start(executor={executor!r}, max_workers=1)
+A14 = """
+import os, sys, time
+from dremioframe.orchestration import InlineExecutor, Pipeline, ProcessExecutor, Task, ThreadExecutor
+from dremioframe.orchestration.engine.handle import RunHandle
+name, folder = sys.argv[1:]
+
+def note(what):
+    with open(f"{folder}/{what}", "w") as file:
+        file.write(str(os.getpid()))
+
+def stay():
+    try:
+        note("began")
+        if name == "process":
+            time.sleep(600)
+        with open(f"{folder}/cancelled") as cancelled:
+            cancelled.read()
+    finally:
+        note("finally")
+
+def cancel(handle, real=RunHandle.cancel):
+    real(handle)
+    if name != "process":  # a thread cannot be interrupted: it stays until it hears of it
+        note("cancelled")
+
+RunHandle.cancel = cancel
+first, second = Task("first", stay), Task("second", note, ("second",), trigger_rule="all_done")
+first.set_downstream(second)
+executor = {
+    "inline": InlineExecutor,
+    "thread": lambda: ThreadExecutor(1, kill_grace_s=60),
+    "process": lambda: ProcessExecutor(1, kill_grace_s=60),
+}[name]()
+handle = Pipeline("p").add_task(first).add_task(second).start(executor=executor)
+with open(f"{folder}/began") as began:
+    began.read()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a14_the_end_of_the_interpreter_cancels_what_was_started(executor, tmp_path):
+    for name in ("began", "cancelled"):
+        os.mkfifo(tmp_path / name)
+    command = [sys.executable, "-c", A14, executor, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+    worker = (tmp_path / "finally").read_text()
+    assert not os.path.exists(f"/proc/{worker}")
+    assert not (tmp_path / "second").exists()
 
 
 def test_ctrl_c_sets_last_run(executor):

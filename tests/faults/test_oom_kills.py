@@ -1,4 +1,4 @@
-"""The kernel's out-of-memory killer takes a worker: told as that, where the kernel's counters speak for it."""
+"""The kernel's out-of-memory killer takes a worker: told as likely, where the kernel's counters speak for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from dremioframe.orchestration.pool import memory
 KILLED = "was killed by SIGKILL"
 UNKNOWN = f"{KILLED} (usually the kernel's out-of-memory killer, or somebody's kill -9); "
 VICTIM = (
-    f"{KILLED} (the kernel's out-of-memory killer, which has struck %s in this control group since the run began); "
+    f"{KILLED} (perhaps by the kernel's out-of-memory killer, which has struck %s in this control group since the run "
+    "began); "
 )
 
 
@@ -87,6 +88,16 @@ def test_o3_one_kill_explains_one_death(counter):
     assert [VICTIM % "once" in text for text in texts] == [True, False]
     assert UNKNOWN in texts[1]
     assert UNKNOWN in str(again.failures["t"]), "counted before this run began"
+
+
+def test_o3_a_kill_of_somebody_elses_process_is_not_claimed_for_certain(counter):
+    """The kernel counts it and does not say whom it has killed; a ``kill -9`` follows."""
+    count, text = counter.file, counter.text.format(counter.count + 1)
+    strangers = Task("strangers", lambda: count.write_text(text))
+    killed = Task("killed", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    strangers.set_downstream(killed)
+    run = pipeline_of(strangers, killed).run(executor="process", max_workers=1)
+    assert f"{KILLED} (perhaps by " in str(run.failures["killed"])
 
 
 def test_o3_other_ends_are_not_the_kernels(counter):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -134,39 +135,52 @@ print(sorted(run), *run.failures, 0 <= run.duration_s < 30, jumping.jumps != [])
 
 
 PAUSED = """
+def tell(name):
+    with open(f"{sys.argv[1]}/{name}", "w") as told: told.write("x")
+def hear(name):
+    with open(f"{sys.argv[1]}/{name}") as heard: heard.readline()
 def step(context):
-    with open(sys.argv[1], "w") as told: told.write(str(os.getpid()))
     if context.attempt == 1: raise ValueError
-    time.sleep(0.3)
-task = Task("step", step, timeout=1.2, retries=1, retry_delay=0.2)
-run = Pipeline("p").add_task(task).run(executor="process", max_workers=1)
+    tell("began")
+    hear("end")
+step = Task("step", step, timeout=float(sys.argv[2]), retries=1, retry_delay=0)
+beside, after = Task("beside", hear, ("beside",)), Task("after", tell, ("looked",))
+beside.set_downstream(after)
+run = Pipeline("p").add_task(step).add_task(beside).add_task(after).run(executor="process", max_workers=2)
 print(run.status, *(attempt.status for attempt in run.tasks["step"].attempts))
 """
+PAUSED_TIMEOUT_S = 2.5
 
 
-def test_o23_o26_after_a_pause_a_call_is_judged_by_when_it_began(tmp_path: Path) -> None:
+def test_o23_o26_after_a_pause_a_call_is_judged_by_when_it_began(tmp_path: Path, arm: Any, gate: Any) -> None:
     """Ctrl-Z, a laptop's lid, a paused virtual machine: it lasts longer than the time-out of what had been sent.
 
-    The second attempt lies in the inbox of a stopped worker then (that the worker has its code is what the first is
-    for); it begins before the coordinator looks.
+    The second attempt has reached its worker then and not begun; it begins before the coordinator looks, and goes on
+    until the coordinator has looked: until it has had a task run that waited for another to end after the pause.
     """
-    told = tmp_path / "told"
-    os.mkfifo(told)
+    fifos = {name: tmp_path / name for name in ("began", "end", "beside", "looked")}
+    for fifo in fifos.values():
+        os.mkfifo(fifo)
+    arm(**{"worker.received": f"{gate.action}@2!{tmp_path / 'once'}"})
     source = f"import os, sys, time\nfrom dremioframe.orchestration import Pipeline, Task\n{PAUSED}"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", source, str(told)], **pipes) as program:  # type: ignore[call-overload]
+    command = [sys.executable, "-c", source, str(tmp_path), str(PAUSED_TIMEOUT_S)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         try:
-            worker = int(told.read_text())
-            while "next attempt in" not in program.stderr.readline():
-                continue
-            os.kill(worker, signal.SIGSTOP)
-            time.sleep(0.5)  # the delay; should it take longer the test shows nothing, and fails nothing
+            gate.wait()
+            sent = time.monotonic()  # or earlier
             program.send_signal(signal.SIGSTOP)
-            time.sleep(1.3)  # the pause itself
-            os.kill(worker, signal.SIGCONT)
-            assert int(told.read_text()) == worker
+            assert os.WIFSTOPPED(os.waitpid(program.pid, os.WUNTRACED)[1])
+            time.sleep(PAUSED_TIMEOUT_S + 0.1)  # the pause itself
+            gate.open()
+            assert fifos["began"].read_text() == "x"
+            assert time.monotonic() - sent > PAUSED_TIMEOUT_S
             program.send_signal(signal.SIGCONT)
-            assert program.stdout.readline().split() == ["SUCCESS", "FAILED", "SUCCESS"]
+            fifos["beside"].write_text("x")
+            assert fifos["looked"].read_text() == "x"
+            end = os.open(fifos["end"], os.O_RDWR)  # it does not wait for a reader, who may have been killed wrongly
+            os.write(end, b"x\n")
+            assert program.stdout.read().split() == ["SUCCESS", "FAILED", "SUCCESS"]
+            os.close(end)
         finally:
             program.kill()
 

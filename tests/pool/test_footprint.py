@@ -63,6 +63,19 @@ def test_pages_that_a_fork_shares_are_held_by_all_and_shared_out(program):
     assert 64 * MIB < sum(map(footprint.share_bytes, tree)) < 100 * MIB
 
 
+@pytest.mark.parametrize("content", [None, "", "Rss: 100 kB\n"])
+def test_where_shares_are_not_added_up_each_has_what_it_holds(program, monkeypatch, tmp_path, content):
+    """A kernel without ``smaps_rollup``, or with one that does not know of anonymous memory."""
+    rollup = tmp_path / "smaps_rollup"
+    if content is not None:
+        rollup.write_text(content)
+    process, _ = program(FORKS)
+    monkeypatch.setattr(footprint, "_rollup", lambda pid: str(rollup))
+    [family] = footprint.descendants([(process.pid, 0)]).values()
+    for pid in (process.pid, *family):
+        assert footprint.share_bytes(pid) == footprint.held_bytes(pid) > 64 * MIB
+
+
 def test_files_and_shared_memory_are_nobodys(program, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(bytes(32 * MIB))

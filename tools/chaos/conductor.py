@@ -1,13 +1,15 @@
 """Starts the coordinator of a case and hurts it and its descendants by a fault script; touches nobody else.
 
 Every process is signalled through a pidfd that was opened while it was seen as a descendant, and seen as one again
-afterwards, so no number can have been used again.
+afterwards, so no number can have been used again. What outlives its parent falls to the conductor while a trial runs,
+so nobody has to have been seen to be found.
 
 What lives here: processes and signals. What may not: what is right (``verify``).
 """
 
 from __future__ import annotations
 
+import ctypes
 import heapq
 import json
 import os
@@ -31,13 +33,14 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 90.0
 GONE_S = 2.0
 SPIN = "while True: pass"
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Trial(NamedTuple):
     """What happened.
 
     Attributes:
-        runs: What the coordinator told of each run; empty if it did not come to that.
+        runs: What the coordinator told of each run; empty, all or one, if it did not come to that.
         applied: The faults that hit something.
         hits: What they hit: (what, pid).
         problems: What the conductor saw go wrong.
@@ -58,30 +61,44 @@ def conduct(seed: int, script: Iterator[Fault], folder: Path, tasks: int = 0, li
         folder: An empty directory for what the coordinator writes.
         tasks: 0 for a case with everything in it, else so many short tasks.
     """
+    before = set(_children(os.getpid()))
+    _adopt_orphans(on=True)
+    try:
+        conductor = _Conductor(_start(seed, tasks, folder), before)
+        try:
+            problems = conductor.play(script, time.monotonic() + limit_s)
+        finally:
+            conductor.end()
+            left, excused = conductor.survivors()
+    finally:
+        _adopt_orphans(on=False)
+    problems += left
+    told = folder / "runs.json"
+    runs = json.loads(told.read_text()) if told.exists() else []
+    problems += [
+        f"run {number} raised instead of telling how it ended"
+        for number, run in enumerate(runs)
+        if not run.get("tasks")
+    ]
+    if not runs or problems:
+        problems.append("the coordinator said: " + (folder / "stderr").read_text(errors="replace")[-20_000:])
+    return Trial(runs, conductor.applied, conductor.hits, problems, excused)
+
+
+def _start(seed: int, tasks: int, folder: Path) -> subprocess.Popen[bytes]:
     with open(folder / "stderr", "wb") as errors:
-        coordinator = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "tools.chaos.coordinator", str(seed), str(tasks), str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=ROOT,
         )
-    conductor = _Conductor(coordinator)
-    try:
-        problems = conductor.play(script, time.monotonic() + limit_s)
-    finally:
-        conductor.release()
-        coordinator.kill()
-        coordinator.wait()
-        if coordinator.stdout:
-            coordinator.stdout.close()
-    left, excused = conductor.survivors()
-    problems += left
-    told = folder / "runs.json"
-    runs = json.loads(told.read_text()) if told.exists() else []
-    if not runs or problems:
-        problems.append("the coordinator said: " + (folder / "stderr").read_text(errors="replace")[-20_000:])
-    return Trial(runs, conductor.applied, conductor.hits, problems if not runs or len(problems) > 1 else [], excused)
+
+
+def _adopt_orphans(*, on: bool) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 class _Family(NamedTuple):
@@ -92,8 +109,9 @@ class _Family(NamedTuple):
 
 
 class _Conductor:
-    def __init__(self, coordinator: subprocess.Popen[bytes]) -> None:
+    def __init__(self, coordinator: subprocess.Popen[bytes], others: set[int]) -> None:
         self.pid = coordinator.pid
+        self._others = {*others, coordinator.pid}  # children of ours that are none of the coordinator's
         self.coordinator = coordinator
         self.applied: list[Fault] = []
         self.hits: list[tuple[str, int]] = []
@@ -142,8 +160,18 @@ class _Conductor:
             self._undo_one(pidfd)
         self._undo.clear()
 
+    def end(self) -> None:
+        """The coordinator's, if it has not ended by itself."""
+        self.release()
+        self.coordinator.kill()
+        self.coordinator.wait()
+        if self.coordinator.stdout:
+            self.coordinator.stdout.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
     def survivors(self) -> tuple[list[str], int]:
-        """I15: whoever was ever below the coordinator and is not gone soon after its end. They are ended, too.
+        """I15: whoever was below the coordinator and is not gone soon after its end. They are ended, too.
 
         Where a fork server and its sentry were both killed, a task's child in a session of its own may stay, as the
         contract says: those are only counted.
@@ -151,17 +179,16 @@ class _Conductor:
         deadline, left, excused = time.monotonic() + GONE_S, [], 0
         killed = {pid for what, pid in self.hits if what in KILLS_OF_ALL}
         nobody_left = any(zygote in killed and sentry in killed for zygote, sentry in self._sentry_of.items())
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-        for pid, pidfd in self._seen.items():
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            if not poll.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-                if nobody_left and _is_grandchild(pid):
-                    excused += 1
-                else:
-                    left.append(f"process {pid} outlived its coordinator: {_read(pid, 'stat')}")
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        while orphans := set(_children(os.getpid())) - self._others:  # by the end of one, others may fall to us
+            for pid in orphans:
+                if _outlives(pid, deadline):
+                    if nobody_left and _is_grandchild(pid):
+                        excused += 1
+                    else:
+                        left.append(f"process {pid} outlived its coordinator: {_read(pid, 'stat')}")
+                    os.kill(pid, signal.SIGKILL)  # not reaped: the number is its own
+                os.waitpid(pid, 0)
+        for pidfd in self._seen.values():
             os.close(pidfd)
         self._seen.clear()
         return left, excused
@@ -272,6 +299,17 @@ class _Conductor:
         time.sleep(0.3)  # nothing tells when the dump is written, and the trial is lost anyway
         there = ((pid, stat) for pid in self._seen if (stat := _read(pid, "stat")))
         return "\n".join(f"{pid}: {stat[:60]} in {_read(pid, 'wchan')}" for pid, stat in there)
+
+
+def _outlives(pid: int, deadline: float) -> bool:
+    """Whether a child is alive at this time."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return not poll.poll(max(0, int((deadline - time.monotonic()) * 1000)))
+    finally:
+        os.close(pidfd)
 
 
 def _bind(pid: int, cores: set[int]) -> None:

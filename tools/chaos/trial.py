@@ -79,6 +79,8 @@ def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
     violations, everywhere, reference = list(trial.problems), [], serial(case)
     lost: Counter[int] = Counter()
     for number, run in enumerate(trial.runs):
+        if not run.get("tasks"):  # that is a problem already
+            continue
         marks = read_marks(str(folder / f"marks{number}"))
         found = [*verify.verify_run(case, run, killed, pools), *verify.verify_marks(case, run, marks)]
         found += verify.verify_values(case, run, reference)

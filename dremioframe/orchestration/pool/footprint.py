@@ -35,11 +35,13 @@ def held_bytes(pid: Pid) -> int:
 
 
 def share_bytes(pid: int) -> int:
-    """Its share of that, where pages are shared; what it holds, if the kernel does not let us see more."""
+    """Its share of that, where pages are shared; what it holds, if the kernel does not tell us more."""
     try:
-        return _sum(f"/proc/{pid}/smaps_rollup", (b"Pss_Anon:", b"SwapPss:"))
+        share = _sum(_rollup(pid), (b"Pss_Anon:", b"SwapPss:"))
     except PermissionError:  # it has changed its user, or runs a program that only its user may read
-        return held_bytes(pid)
+        share = 0
+    # Nothing lives without memory of its own: none means a kernel that does not add it up, or a process that is gone.
+    return share or held_bytes(pid)
 
 
 def peak_bytes(pid: int) -> int:
@@ -103,6 +105,11 @@ def _stat(pid: Pid) -> list[bytes]:
     text = _read(f"/proc/{pid}/stat")
     # The command's name, in parentheses, may contain anything, parentheses and blanks included.
     return text[text.rindex(b")") + 2 :].split(b" ", _START + 1) if text else []
+
+
+def _rollup(pid: int) -> str:
+    """Shares, added up by the kernel; some have no such (until 4.13, without CONFIG_PROC_PAGE_MONITOR, gVisor)."""
+    return f"/proc/{pid}/smaps_rollup"
 
 
 def _sum(path: str, names: tuple[bytes, ...]) -> int:

@@ -228,7 +228,10 @@ def _casualties(worker: WorkerHandle) -> Casualties:
 
 
 class _OomEvidence:
-    """What the kernel counts of its out-of-memory kills, since this lease began. Each explains one dead worker."""
+    """What the kernel counts of its out-of-memory kills, since this lease began. Each may explain one dead worker.
+
+    Only may: it does not say whom it has killed, nor when, and its count is of others' processes too.
+    """
 
     __slots__ = ("_before", "_explained")
 
@@ -237,7 +240,7 @@ class _OomEvidence:
         self._explained = 0
 
     def take(self) -> str:
-        """What speaks for it that a worker which has ended by SIGKILL is a victim; empty if nothing does."""
+        """What speaks for it that a worker which has ended by SIGKILL may be a victim; empty if nothing does."""
         now = _oom_kills()
         if now is None or self._before is None or (failpoints.armed and failpoints.hit("memory.oom_evidence")):
             return ""
@@ -246,7 +249,7 @@ class _OomEvidence:
             return ""
         self._explained += 1
         times = "once" if kills == 1 else f"{kills} times"
-        return f"the kernel's out-of-memory killer, which has struck {times} {now.where} since the run began"
+        return f"perhaps by the kernel's out-of-memory killer, which has struck {times} {now.where} since the run began"
 
 
 def _oom_kills() -> memory.OomKills | None:
