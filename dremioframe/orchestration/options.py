@@ -34,6 +34,7 @@ _MEMORY_UNITS = {
 }  # fmt: skip
 _LARGEST_COUNT = 1_000_000
 _MOST_LOOKED_AT = 10_000
+_MOST_COMPARED = 1_000  # each takes microseconds, and `get` of a mapping asks, too
 
 
 class UnknownOptionError(DefinitionError, TypeError):
@@ -43,12 +44,13 @@ class UnknownOptionError(DefinitionError, TypeError):
 def unknown(where: str, given: Iterable[str], known: Collection[str], *, task: str | None = None) -> NoReturn:
     """Refuse the options of ``given`` that are not ``known``; ``where`` begins the message."""
     names = [name for name in given if name not in known]
-    said = "; ".join(f"unknown option {name!r}{_meant(name, known)}" for name in names)
+    said = "; ".join(f"unknown option {name!r}{meant(name, known)}" for name in names)
     raise UnknownOptionError(f"{where}: {said}", task=task)
 
 
-def _meant(value: object, known: Collection[str]) -> str:
-    if not isinstance(value, str):
+def meant(value: object, known: Collection[str]) -> str:
+    """A hint at the one of ``known`` that looks most like it; empty if none does, or there are too many to look at."""
+    if not isinstance(value, str) or len(known) > _MOST_COMPARED:
         return ""
     from difflib import get_close_matches
 
@@ -133,7 +135,7 @@ def trigger_rule(task: str, value: Any) -> str:
     except ValueError:
         known = [rule.value for rule in TriggerRule]
         raise DefinitionError(
-            f"task {task!r}: unknown trigger_rule {_shown(value)}{_meant(value, known)}; known are {', '.join(known)}",
+            f"task {task!r}: unknown trigger_rule {_shown(value)}{meant(value, known)}; known are {', '.join(known)}",
             task=task,
         ) from None
 
@@ -208,10 +210,12 @@ def executor(value: Any) -> str | Executor:
         if value in EXECUTORS:
             return str.__str__(value)
         known = ", ".join(EXECUTORS)
-        raise DefinitionError(f"unknown executor {_shown(value)}{_meant(value, EXECUTORS)}; there are: {known}")
+        raise DefinitionError(f"unknown executor {_shown(value)}{meant(value, EXECUTORS)}; there are: {known}")
     if callable(getattr(value, "open", None)) and not isinstance(value, type):
         return value  # type: ignore[no-any-return]  # it quacks
-    raise DefinitionError(f"executor must be a name ({', '.join(EXECUTORS)}) or an executor, not {_shown(value)}")
+    is_class = isinstance(value, type) and callable(getattr(value, "open", None))
+    hint = f"; did you mean {value.__name__}()?" if is_class else ""
+    raise DefinitionError(f"executor must be a name ({', '.join(EXECUTORS)}) or an executor, not {_shown(value)}{hint}")
 
 
 def run_context(value: object) -> dict[str, object]:

@@ -14,6 +14,7 @@ from . import mermaid
 from .errors import OrchestrationError, PayloadError, RunCancelledError, RunFailedError
 from .interfaces import OutcomeStatus
 from .machine.states import RunState, TaskState
+from .options import meant
 from .payload import references
 from .payload.codec import DecodeError, EncodeError
 from .task_run import AttemptRecord, TaskRun, TaskRuns, failed_attempt
@@ -129,7 +130,7 @@ class PipelineRun(Mapping[str, object]):
         try:
             return self._data.dag.index[name]
         except KeyError:
-            raise KeyError(f"the pipeline has no task {name!r}") from None
+            raise KeyError(f"the pipeline has no task {name!r}{meant(name, self._data.dag.names)}") from None
 
     def _why_no_value(self, task: int) -> str:
         name, state = self._data.dag.names[task], self._data.states[task]

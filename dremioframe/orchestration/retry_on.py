@@ -10,6 +10,26 @@ if TYPE_CHECKING:
     from .interfaces import RetryOn
 
 
+def why_none(retry_on: RetryOn, error_type: str, *, asked: bool) -> str:
+    """Why no other attempt follows such an error, in words.
+
+    Args:
+        retry_on: The task's.
+        error_type: Qualified name of the error's class.
+        asked: False if ``retry_on`` has no say in errors of this kind.
+
+    Example::
+
+        >>> why_none(OSError, "KeyError", asked=True)
+        'KeyError is not in its retry_on'
+    """
+    if not asked or retry_on is Exception:  # that is everything but exits and what the task itself forbids
+        return f"its error, {error_type}, is not to be retried"
+    if isinstance(retry_on, type | tuple):
+        return f"{error_type} is not in its retry_on"
+    return f"its retry_on wants no other attempt after {error_type}"
+
+
 def wants_retry(retry_on: RetryOn, error: BaseException) -> tuple[bool, str]:
     """Whether ``retry_on`` wants another attempt after ``error``, and a note if it could not say.
 

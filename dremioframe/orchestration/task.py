@@ -301,7 +301,13 @@ def _draw_edge(up: Task, down: Task) -> None:
 
 
 def _no_end(end: object, other: Task) -> DefinitionError:
-    hint = f"; call it: {end.__name__}()" if isinstance(end, signature.FactoryLike) else ""
+    hint = ""
+    if isinstance(end, signature.FactoryLike):
+        hint = f"; call it: {end.__name__}()"
+    elif isinstance(end, list | tuple):
+        hint = "; call it once for each"
+    elif isinstance(end, str):
+        hint = "; pass the Task, not its name"
     return DefinitionError(f"an edge leads from task to task, not to {end!r:.200}{hint}; it was drawn at {other!r}")
 
 

@@ -84,10 +84,11 @@ def test_f25_a_stopped_coordinator_times_nobody_out_who_was_in_time():
     assert timings.stopped_clock(1).startswith("0 false, 0 missed")
 
 
+@pytest.mark.watchdog(300)
 def test_flake_ends_at_the_first_failure_and_shows_it(tmp_path, capsys):
     (tmp_path / "test_it.py").write_text("def test_good(): pass\ndef test_bad(): assert 'odd' == 'even'\n")
     with pytest.raises(flake.FlakeError, match="'odd' == 'even'"):
-        flake.both_ways("odd", [str(tmp_path)], 3, 60.0)
+        flake.both_ways("odd", [str(tmp_path)], 3, 200.0)
     said = capsys.readouterr().out
     assert "odd, starved 1/3" in said
     assert len(said.splitlines()) <= len(os.sched_getaffinity(0))

@@ -154,6 +154,19 @@ def test_workers_killed_from_outside_while_they_start_are_no_reason_to_give_up_s
     assert client.run("out = b'sixth time lucky'") == b"sixth time lucky"
 
 
+def test_fork_servers_killed_from_outside_while_they_start_are_no_reason_to_give_up_soon(
+    make_pool, connect, tmp_path, monkeypatch
+):
+    (tmp_path / "killed_module.py").write_text(
+        "import os, signal\n"
+        f"with open({str(tmp_path / 'kills')!r}, 'a') as file: file.write('x')\n"
+        f"if os.path.getsize({str(tmp_path / 'kills')!r}) <= 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    client = connect(make_pool(preload=("killed_module",)))
+    assert client.run("out = b'sixth time lucky'") == b"sixth time lucky"
+
+
 def test_a_failed_start_is_forgiven_when_the_next_one_succeeds(make_pool, connect, tmp_path):
     flag = tmp_path / "attempts"
 

@@ -18,7 +18,7 @@ from random import Random
 
 from .. import failpoints
 from ..attempt import LocalOutcome
-from ..errors import OrchestrationError
+from ..errors import FailTask, OrchestrationError
 from ..interfaces import OutcomeStatus
 from ..machine.protocol import (
     AttemptCancelled,
@@ -37,7 +37,7 @@ from ..machine.protocol import (
 from ..machine.run_machine import RunMachine
 from ..machine.states import UNDER_WAY, SkipCause, TaskState
 from ..payload.failure import Failure
-from ..retry_on import wants_retry
+from ..retry_on import wants_retry, why_none
 from .results import Results
 from .run_log import RunLog
 from .timers import RetryTimers
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from .interrupts import Interrupts
 else:
     from ..light_typing import assert_never
+
+_FAIL_TASK = f"{FailTask.__module__}.{FailTask.__qualname__}"
 
 
 class Coordinator:
@@ -88,7 +90,7 @@ class Coordinator:
         self._timeout_s = timeout_s
         self._random = Random(seed)
         self._machine = RunMachine(plan.dag, keep_results)
-        self._results = Results(data, self._machine)
+        self._results = Results(data, self._machine, plan.context)
         self._timers = RetryTimers()
         self._log = RunLog(data)
         self._after_event = after_event
@@ -240,7 +242,13 @@ class Coordinator:
             case _:
                 retryable = outcome.retryable
                 self._data.notes[task] = failure.note
-        return AttemptFailed(task, attempt, retryable, outcome.retry_delay_s, self._random.random(), outcome.abandoned)
+        delay_s, refusal = outcome.retry_delay_s, "" if retryable else self._why_no_retry(task, outcome, failure)
+        return AttemptFailed(task, attempt, retryable, delay_s, self._random.random(), outcome.abandoned, refusal)
+
+    def _why_no_retry(self, task: int, outcome: Outcome, failure: Failure) -> str:
+        judged = failure.kind == "error" and failure.error_type != _FAIL_TASK
+        asked = judged or outcome.status != OutcomeStatus.FAILED  # an attempt of another status was stopped, or lost
+        return why_none(self._plan.tasks[task].retry_on, failure.error_type, asked=asked)
 
     def _own_error_is_retryable(self, task: int, attempt: int, failure: Failure) -> bool:
         """Attempts that were stopped or lost have no worker left to ask ``retry_on``; it is asked here."""

@@ -10,10 +10,11 @@ at each dispatch, so "had finished by then" is one comparison and nothing is cop
 from __future__ import annotations
 
 from ..machine.states import Phase, TaskState
+from ..options import meant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ..dag.dag import Dag
     from ..interfaces import Outcome
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class Results:
     """Implements :class:`~..interfaces.Inputs` over the outcomes of one run."""
 
-    def __init__(self, data: RunData, machine: RunMachine) -> None:
+    def __init__(self, data: RunData, machine: RunMachine, run_names: Collection[str] = ()) -> None:
+        self._run_names = run_names
         self._data = data
         self._dag: Dag = data.dag
         self._machine = machine
@@ -58,9 +60,11 @@ class Results:
     def outcome(self, task: int, attempt: int, name: str) -> Outcome:
         upstream = self._dag.index.get(name)
         if upstream is None:
-            raise KeyError(f"the context has no {name!r}: no value of the run and no task has that name")
+            hint = meant(name, [*self._run_names, *self._dag.names])
+            raise KeyError(f"the context has no {name!r}: no value of the run and no task has that name{hint}")
         if not self._is_upstream(upstream, task):
-            raise KeyError(f"the context has no {name!r}: that task is not upstream of {self._dag.names[task]!r}")
+            below = self._dag.names[task]
+            raise KeyError(f"the context has no {name!r}: that task is not upstream of {below!r}; draw an edge from it")
         state = self._seen_state(task, upstream)
         outcome = self._data.outcomes[upstream]
         if upstream in self._data.released:

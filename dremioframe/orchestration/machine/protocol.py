@@ -38,6 +38,7 @@ class AttemptFailed(NamedTuple):
         delay_s: Seconds to wait before it, if the task itself said so (``RetryTask``); None means its policy.
         unit_random: A random number in [0, 1) for the jitter.
         abandoned: The attempt was given up, but its code may still be running (a thread).
+        refusal: Why no other attempt may follow, in words, if somebody knows.
     """
 
     task: int
@@ -46,6 +47,7 @@ class AttemptFailed(NamedTuple):
     delay_s: float | None = None
     unit_random: float = 0.0
     abandoned: bool = False
+    refusal: str = ""
 
 
 class AttemptSkipped(NamedTuple):

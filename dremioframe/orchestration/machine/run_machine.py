@@ -274,7 +274,7 @@ class RunMachine:
         retries = self.dag.policies[event.task].retries
         failed = f"attempt {event.attempt} failed"
         if not event.retryable:
-            return f"{failed}, its error is not to be retried"
+            return f"{failed}, {event.refusal or 'its error is not to be retried'}"
         if event.attempt > retries:
             return f"{failed}, {'no retries left' if retries else 'it has no retries'}"
         return None

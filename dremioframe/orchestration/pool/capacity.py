@@ -96,7 +96,10 @@ class Capacity:
     def check_usable(self) -> None:
         """Raise ExecutorClosedError if it was closed, or belongs to the process that this one was forked from."""
         if self.closed and not (failpoints.armed and failpoints.hit("capacity.closed")):
-            raise ExecutorClosedError("the process pool is closed")
+            raise ExecutorClosedError(
+                "the ProcessExecutor that was given to run() or start() has been closed, by close() or at the end of "
+                "its `with` block: make a new one, or close it after its last run"
+            )
         if os.getpid() != self.pid:
             raise ExecutorClosedError("the process pool was used after fork: it belongs to the parent process")
 
@@ -364,7 +367,7 @@ class Capacity:
         failure = self._nursery.lose(how)
         if failure is not None and not self.closed:
             why, final = failure
-            self._starts.failed(why, final=final)
+            self._starts.failed(why, final=final, passing=zygote is not None and zygote.was_killed)
             self._starts.slow_down()
         owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:

@@ -58,14 +58,16 @@ class ZygoteClient:
         control_fd: For epoll: readable when :meth:`reports` has something to say.
         pid: The id of its sentry, which is our child, and ends when everything below it has ended.
         server_pid: Its own process id; 0 as long as it has not said that it is ready.
+        was_killed: Whether somebody else has killed it; known when it has ended.
     """
 
-    __slots__ = ("_control", "_pidfd", "_server_pidfd", "control_fd", "pid", "server_pid")
+    __slots__ = ("_control", "_pidfd", "_server_pidfd", "control_fd", "pid", "server_pid", "was_killed")
 
     def __init__(self, pid: int, pidfd: int, control: channel.Channel) -> None:
         self.pid = pid
         self._pidfd = pidfd
         self.server_pid = 0
+        self.was_killed = False
         self._server_pidfd = -1
         self._control = control
         self.control_fd = control.fd
@@ -156,7 +158,11 @@ class ZygoteClient:
     def end(self) -> str:
         """Make sure that it has ended, and how. It kills everything below it first; if it does not, it is killed."""
         self._control.hang_up()
-        return self._reap() if self._wait(_END_LIMIT_S) else self.kill()
+        if not self._wait(_END_LIMIT_S):
+            return self.kill()
+        status = self._reap()
+        self.was_killed = status == -signal.SIGKILL
+        return _describe(status)
 
     def kill(self) -> str:
         """End it at once; it is broken. Its workers die with it, and its sentry cleans up."""
@@ -167,7 +173,7 @@ class ZygoteClient:
         if self._server_pidfd < 0 or not self._wait(_END_LIMIT_S):
             termination.kill(self._pidfd)
             self._wait(_END_LIMIT_S)
-        return self._reap()
+        return _describe(self._reap())
 
     def forget(self) -> None:
         """In a child that the user's process has forked: this is not ours."""
@@ -190,7 +196,8 @@ class ZygoteClient:
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
 
-    def _reap(self) -> str:
+    def _reap(self) -> int | str:
+        """Its exit code, or minus the signal; in words if it is not known."""
         self.forget()
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -200,8 +207,13 @@ class ZygoteClient:
             return termination.describe_exit(None, None)
         if pid == 0:
             return "does not end"
-        code = os.waitstatus_to_exitcode(status)
-        return termination.describe_exit(code, None) if code >= 0 else termination.describe_exit(None, -code)
+        return os.waitstatus_to_exitcode(status)
+
+
+def _describe(status: int | str) -> str:
+    if isinstance(status, str):
+        return status
+    return termination.describe_exit(status, None) if status >= 0 else termination.describe_exit(None, -status)
 
 
 def _check_descriptor(kind: int, fds: tuple[int, ...]) -> None:
