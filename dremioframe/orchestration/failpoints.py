@@ -13,7 +13,8 @@ as the coordinator has it: ``name=action`` pairs, separated by semicolons. The a
 ``fail:ENOSPC``           raises the OSError of that name
 ``kill``                  SIGKILL to this process
 ``exit:N``                ``os._exit(N)``
-``pause:DIR``             writes this process's id to the FIFO ``DIR/reached``, then waits for the end of ``DIR/go``
+``pause:DIR``             writes this process's id to the FIFO ``DIR/reached``, then waits for the end of ``DIR/go``,
+                          or ends this process if nobody comes in five minutes
 ========================  ============================================================================================
 
 A suffix says when: ``@3`` is the third time that this process comes here, and only that; ``@3+`` is from then on; and
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "DREMIOFRAME_FAILPOINTS"
 _ENDLESS = 1 << 62
+_PAUSE_LIMIT_S = 300.0
 
 #: Whether any point is armed in this process.
 armed = False
@@ -115,10 +117,27 @@ def _act(name: str, action: str) -> bool:
 
 
 def _pause(folder: str) -> None:
-    with open(f"{folder}/reached", "w", encoding="ascii") as reached:
-        reached.write(f"{os.getpid()}\n")
-    with open(f"{folder}/go", "rb") as go:
-        go.read()
+    """With a limit: who was to let it go may be gone, and the fork server, which blocks all signals, would stay."""
+    import select
+    import time
+
+    limit = time.monotonic() + _PAUSE_LIMIT_S
+    while True:
+        try:
+            reached = os.open(f"{folder}/reached", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            break
+        except OSError as error:
+            if error.errno != 6 or time.monotonic() > limit:  # ENXIO: nobody waits there yet
+                os._exit(1)
+            time.sleep(0.002)
+    os.write(reached, b"%d\n" % os.getpid())
+    os.close(reached)
+    go = os.open(f"{folder}/go", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    poll = select.poll()
+    poll.register(go, select.POLLHUP)  # not before somebody has opened it
+    if not poll.poll(max(0.0, limit - time.monotonic()) * 1000):
+        os._exit(1)
+    os.close(go)
 
 
 load()

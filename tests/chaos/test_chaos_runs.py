@@ -62,6 +62,17 @@ def test_a_survivor_that_nobody_has_seen_is_found(monkeypatch, tmp_path):
     assert ["(sleep)" in problem for problem in played.problems] == [True, False], played.problems
 
 
+def test_a_loss_on_the_virtual_clock_is_charged_to_a_strike():
+    case = random_case(21)
+    name = case.specs[0].name
+    told = {"tasks": {spec.name: {"attempts": []} for spec in case.specs}}
+    spec = case.specs[0]._replace(does=("ok",))
+    case = case._replace(specs=(spec, *case.specs[1:]))
+    for status, struck, wrong in [("LOST", {(name, 1)}, 0), ("LOST", {(name, 2)}, 1), ("SUCCESS", {(name, 1)}, 1)]:
+        told["tasks"][name]["attempts"] = [(1, status, 0, 0.0, "")]
+        assert len(list(virtual.charged(case, told, struck))) == wrong
+
+
 def test_a_run_that_raises_is_a_violation_and_its_words_are_told(monkeypatch):
     """Its thread ends with it, and the coordinator does so as if nothing were wrong."""
     started = conductor._start

@@ -54,6 +54,25 @@ def test_an_error_by_name(arm: Any) -> None:
     assert caught.value.errno == errno.ENOSPC
 
 
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_pause_ends_when_nobody_comes(gate: Any, heard: bool) -> None:
+    """Whoever armed it may have been killed, and the process that waits may have blocked all signals."""
+    code = f"""
+from dremioframe.orchestration import failpoints
+failpoints._PAUSE_LIMIT_S = {60 if heard else 0}
+failpoints.load("a.point={gate.action}")
+class Poll:
+    register = lambda self, *args: None
+    poll = lambda self, limit: []
+if {heard}: __import__("select").poll = Poll
+failpoints.hit("a.point")
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        if heard:
+            assert gate.wait() == process.pid
+        assert process.wait(60) == 1
+
+
 @pytest.mark.parametrize(("action", "code"), [("kill", -9), ("exit:7", 7)])
 def test_the_process_ends(arm: Any, action: str, code: int) -> None:
     arm(**{"a.point": action})

@@ -45,7 +45,10 @@ def test_r7_a_worker_retires_and_its_end_is_not_reported_yet(arm: Any, gate: Any
     with pool_client(warm=0, max_calls_per_worker=1) as client:
         calls = [client.submit("import os; out = str(os.getpid()).encode()") for _ in range(3)]
         client.until(lambda: calls[0] in client.ended)
+        retired = int(bytes(client.end(calls[0]).payload))
         gate.wait()
+        # Who has the place now waits for its fork; nothing has been told of the one that had it.
+        client.until(lambda: client.workers and retired not in [worker.pid for worker in client.workers])
         gate.open()
         pids = {bytes(client.end(call_id).payload) for call_id in calls}
     assert len(pids) == 3

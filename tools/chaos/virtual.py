@@ -22,12 +22,13 @@ from dremioframe.orchestration.testing import SimulatedExecutor, SimulatedSessio
 
 from . import verify
 from .actions import Place, build
-from .cases import random_case
+from .cases import ENDS, random_case
 from .coordinator import summary
 from .scripts import KILLS_OF_ALL, random_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from dremioframe.orchestration.interfaces import Inputs
     from dremioframe.orchestration.machine.run_machine import RunMachine
@@ -46,6 +47,7 @@ class _Session(SimulatedSession):
     def __init__(self, executor: _Executor, plan: Plan, inputs: Inputs) -> None:
         super().__init__(executor, plan, inputs)
         self._attempts = executor.attempts
+        self._struck = executor.struck
 
     def submit(self, attempts: Sequence[tuple[int, int]]) -> None:
         self._attempts.update({self._plan.tasks[task].name: attempt for task, attempt in attempts})
@@ -60,6 +62,7 @@ class _Session(SimulatedSession):
             case "kill_worker" | "kill_stopped_worker" | "kill_zygote" | "kill_sentry":
                 for each in running if fault.what in KILLS_OF_ALL else [one]:
                     if each.behaviour.kind != "never_start":
+                        self._struck.add((self._plan.tasks[each.task].name, each.attempt))
                         each.behaviour, each.end_s = lose_worker(), self.now()
             case "kill_grandchild" | "stop_grandchild":  # stands for a call that is taken back from its worker
                 if one.reason is None and one.started_s == self.now():
@@ -76,6 +79,7 @@ class _Executor(SimulatedExecutor):
         super().__init__(case.workers, self._does, seed=case.seed, kill_grace_s=case.grace_s)
         self._specs = {spec.name: spec for spec in case.specs}
         self.attempts: dict[str, int] = {}
+        self.struck: set[tuple[str, int]] = set()
         self._faults = list(script)
 
     def _does(self, name: str, dispatch: int) -> Behaviour:
@@ -123,10 +127,20 @@ def simulate(
         after_event=after_event,
     ).run()
     told = summary(PipelineRun(data))
-    # Simulated workers have no number: every loss is charged to some kill.
+    # Simulated workers have no number: the judge excuses every loss, and each is charged to its strike here.
     killed = dict.fromkeys((0, None), 1)
     found = [what for what in verify.verify_run(case, told, killed, 0) if not what.startswith("R5")]  # type: ignore[arg-type]
-    return found + _of_trace(executor, case)
+    return found + list(charged(case, told, executor.struck)) + _of_trace(executor, case)
+
+
+def charged(case: Case, told: Mapping[str, Any], struck: Collection[tuple[str, int]]) -> Iterator[str]:
+    """R5: an attempt whose worker was killed is no success, and no other is lost that was not to be."""
+    for spec in case.specs:
+        for number, status, *_ in told["tasks"][spec.name]["attempts"]:
+            if status == "LOST" and ENDS[spec.act_of(number)] != "LOST" and (spec.name, number) not in struck:
+                yield f"R5: attempt {number} of {spec.name} is lost, and nobody killed its worker"
+            if status == "SUCCESS" and (spec.name, number) in struck:
+                yield f"R5: attempt {number} of {spec.name} is a success of a worker that was killed"
 
 
 def _of_trace(executor: _Executor, case: Case) -> list[str]:
