@@ -25,11 +25,17 @@ from tools import figures
 ROOT = Path(__file__).resolve().parent.parent
 RACES = [
     "tests/pool",
+    "tests/engine/test_interrupts.py",
     "tests/executors/test_process_kills.py",
     "tests/faults/test_clean_machine.py",
+    "tests/faults/test_hard_to_end.py",
+    "tests/faults/test_os_machine.py",
+    "tests/faults/test_os_starts.py",
     "tests/faults/test_r_engine.py",
     "tests/faults/test_r_pool.py",
+    "tests/faults/test_r_ring.py",
     "tests/faults/test_r_stops.py",
+    "tests/schedule",
     # In these folders, but without a process or a race.
     "--ignore=tests/pool/test_frames.py",
     "--ignore=tests/pool/test_window.py",
