@@ -35,7 +35,6 @@ RACES = [
     "tests/faults/test_r_pool.py",
     "tests/faults/test_r_ring.py",
     "tests/faults/test_r_stops.py",
-    "tests/schedule",
     # In these folders, but without a process or a race.
     "--ignore=tests/pool/test_frames.py",
     "--ignore=tests/pool/test_window.py",

@@ -215,6 +215,54 @@ def test_a_value_that_never_was_says_how_its_task_ended_and_who_knows_more(execu
         run["b"]
 
 
+class Collector:
+    """Like many an object with a method for an action."""
+
+    def __init__(self):
+        self.rows = []
+
+    def __call__(self, n):
+        self.rows.append(n)
+        return list(self.rows)
+
+    def collect(self, n):
+        return self(n)
+
+
+def closure():
+    rows = []
+
+    def collect(n):
+        rows.append(n)
+        return list(rows)
+
+    return collect
+
+
+def default():
+    def collect(n, rows=[]):
+        rows.append(n)
+        return list(rows)
+
+    return collect
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Collector,
+        lambda: Collector().collect,
+        closure,
+        default,
+        lambda: functools.partial(Collector.collect, Collector()),
+    ],
+)
+def test_objects_that_look_alike_do_not_become_one(executor, make):
+    tasks = [Task(f"t{n}", make(), args=(n,)) for n in range(6)]
+    run = pipeline_of(*tasks).run(executor=executor, max_workers=1)
+    assert [run[f"t{n}"] for n in range(6)] == [[n] for n in range(6)]
+
+
 class Stubborn:
     def __reduce__(self):
         raise TypeError("I do not travel")

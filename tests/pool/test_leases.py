@@ -37,7 +37,7 @@ def test_a2_several_leases_in_several_threads(make_pool, size, leases):
     assert len(pool._capacity._owners) <= size
 
 
-def test_fair_shares(make_pool, connect):
+def test_a2_fair_shares(make_pool, connect):
     """A lease that came second gets its half as soon as calls of the first end."""
     pool = make_pool(size=2)
     first = connect(pool)

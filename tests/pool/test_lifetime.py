@@ -39,6 +39,24 @@ def test_a12_use_after_close(make_pool, connect):
         pool.start()
 
 
+def test_a12_use_in_a_forked_child(make_pool, connect):
+    pool = make_pool()
+    connect(pool).run(PID)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            connect(pool)
+        except ExecutorClosedError as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with open(read) as said:
+        assert "fork" in said.read()
+
+
 def test_r8_a_pool_closed_while_a_lease_waits(make_pool, connect):
     pool = make_pool()
     client = connect(pool)

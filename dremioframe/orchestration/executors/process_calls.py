@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 
 from .. import calls, failpoints
 from ..payload import codec, references
@@ -30,6 +31,9 @@ _LONGEST_REASON = 8_000
 
 #: Most bytes of short inputs that are put together for one attempt; what is left is asked for one by one.
 _GATHER_LIMIT = 64 << 20
+
+#: What no call can change.
+_CONSTANT = frozenset((NoneType, bool, int, float, complex, str, bytes, type, ModuleType))
 
 #: Code beyond this was probably not meant to be so long.
 _HEAVY_CODE = 64_000_000
@@ -67,9 +71,15 @@ class CallData:
         self.pins: dict[bytes, Any] = {}
         self._run = self._keep(codec.encode(tuple(_run_facts(plan, env))).to_bytes())
 
-    def _keep(self, blob: bytes) -> bytes:
-        """Have a blob ready for any worker that asks for it by its digest. A long one is written down once."""
+    def _keep(self, blob: bytes, owner: int = 0) -> bytes:
+        """Have a blob ready for any worker that asks for it by its digest. A long one is written down once.
+
+        Args:
+            owner: Whose it is, if a worker must not take another's that looks the same for it.
+        """
         digest = references.digest(blob)
+        if owner:
+            digest = references.digest(digest + owner.to_bytes(8, "little"))
         if digest not in self._blobs:
             is_long = len(blob) > calls.INLINE_LIMIT
             self._blobs[digest] = self._segment((blob,), len(blob), "code_pickle", "action") if is_long else blob
@@ -124,7 +134,7 @@ class CallData:
                 raise Unsendable(Failure.payload("code_pickle", _job_path(error.path), error.reason)) from error
             except BaseException as error:
                 raise Unsendable(Failure.payload("code_pickle", "action", _hostile(error))) from error
-            digest = self._digests[key] = self._keep(blob)
+            digest = self._digests[key] = self._keep(blob, _state_of(action))
             if len(blob) > _HEAVY_CODE:
                 self._heavy.append((task, job, len(blob)))
         return digest
@@ -308,3 +318,33 @@ def _run_facts(plan: Plan, env: Mapping[str, str]) -> calls.RunFacts:
     path = [entry for entry in entries if isinstance(entry, str)]  # imports ignore anything else, too
     environ = {**os.environ, **env}
     return calls.RunFacts(plan.run_id, plan.pipeline_name, tuple(plan.context), path, cwd, environ)
+
+
+def _state_of(action: Any) -> int:
+    """The identity of what an action may change from call to call; 0 if there is nothing of the kind.
+
+    A worker keeps what it has loaded, so two objects that look alike now must not become one there.
+    """
+    if type(action) is MethodType:
+        return id(action.__self__)
+    stateless = _is_constant(action) or (type(action) is FunctionType and all(map(_is_constant, _held_by(action))))
+    return 0 if stateless else id(action)
+
+
+def _is_constant(value: object) -> bool:
+    if type(value) is FunctionType:
+        return not _held_by(value)
+    if type(value) is BuiltinFunctionType:
+        return type(value.__self__) in {NoneType, ModuleType, type}  # else it is a method of some object
+    return type(value) in _CONSTANT
+
+
+def _held_by(function: FunctionType) -> list[object]:
+    """The values of its defaults and its closure; a variable without a value yet may get any."""
+    held = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for cell in function.__closure__ or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:
+            held.append(cell)
+    return held

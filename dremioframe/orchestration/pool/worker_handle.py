@@ -181,10 +181,11 @@ class WorkerHandle:
 
     def send_call(self, call_id: int, body: bytes, timeout_s: float | None) -> bool:
         """Put a call into its inbox; False if that is full, or the kernel short of buffers."""
+        self.calls[call_id] = timeout_s  # first: what was sent and is not known would be taken for a lie when it ends
         if not self.inbox.send(frames.pack_call(self._call_mark, call_id, body)):
+            del self.calls[call_id]
             self.full = bool(self.calls)  # an empty one is not full, and no outcome would ever say that it has room
             return False
-        self.calls[call_id] = timeout_s
         self.sent += 1
         self.page.slots[status_page.SENT] = self.sent
         return True
