@@ -95,13 +95,13 @@ class Capacity:
 
     def check_usable(self) -> None:
         """Raise ExecutorClosedError if it was closed, or belongs to the process that this one was forked from."""
+        if os.getpid() != self.pid:
+            raise ExecutorClosedError("the process pool was used after fork: it belongs to the parent process")
         if self.closed and not (failpoints.armed and failpoints.hit("capacity.closed")):
             raise ExecutorClosedError(
                 "the ProcessExecutor that was given to run() or start() has been closed, by close() or at the end of "
                 "its `with` block: make a new one, or close it after its last run"
             )
-        if os.getpid() != self.pid:
-            raise ExecutorClosedError("the process pool was used after fork: it belongs to the parent process")
 
     def surplus(self, share: Share) -> int:
         """How many workers this lease must give up as soon as they are empty."""
