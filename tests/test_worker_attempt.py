@@ -11,6 +11,7 @@ import pytest
 
 from dremioframe.orchestration import NestedRunError, PayloadError, Pipeline, ProcessExecutor, Task, TaskError
 from dremioframe.orchestration.errors import OrchestrationError
+from dremioframe.orchestration.executors import process_session
 
 
 @pytest.fixture
@@ -55,6 +56,18 @@ def test_a_kept_context_is_not_answered_for_another_task(one_worker, use):
     assert isinstance(error, TaskError)
     assert isinstance(error.__cause__, OrchestrationError)
     assert "the context of task 'keeper' was used after its attempt had ended" in str(error)
+
+
+def test_a_kept_context_is_not_answered_for_another_run_whose_calls_have_the_same_ids(one_worker, monkeypatch):
+    monkeypatch.setattr(process_session, "_RUN_NUMBERS", 1)  # as they have every 256 runs
+    kept = chained(Task("keeper", keep_context)).run(context={"secret": 1}, executor=one_worker)
+
+    def use_it():
+        return os.getpid(), sys.kept_context["secret"]
+
+    run = chained(Task("user", use_it)).run(context={"secret": 2}, executor=one_worker)
+    assert kept.status == "SUCCESS"
+    assert "the context of task 'keeper' was used after its attempt had ended" in str(run.failures["user"])
 
 
 def test_a_thread_that_outlives_its_task_gets_the_same(one_worker):

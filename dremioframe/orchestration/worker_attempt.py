@@ -44,6 +44,7 @@ class AttemptRunner:
         self._ports = ports
         self._jobs: dict[bytes, Job] = {}
         self._run = b""
+        self.attempts = 0  # that have begun here
         self._facts: RunFacts
         self._recursion_limit = sys.getrecursionlimit()
         references.connect(lambda token: bytes(ports.request(calls.Request.TOKEN + token)))
@@ -65,6 +66,7 @@ class AttemptRunner:
             return self._pack_surprise(error, "args_unpickle", "args")
 
     def _attempt(self, call_id: int, body: bytes) -> tuple[int, Sequence[Any]]:
+        self.attempts += 1
         code, run, _, attempt, args_length, name_length, flags = calls.read_head(body)
         if flags & calls.LIMITED:
             self._ports.note_memory()
@@ -135,7 +137,7 @@ class AttemptRunner:
         return job
 
     def _context(self, attempt: int, call_id: int, name: str, table: Any) -> Context:
-        source = _FetchingSource(self._ports, call_id, self._facts.run_names, table, name, attempt)
+        source = _FetchingSource(self, self._ports, call_id, self._facts.run_names, table, name, attempt)
         return Context(
             source,
             run_id=self._facts.run_id,
@@ -161,8 +163,17 @@ class _FetchingSource:
     """
 
     def __init__(
-        self, ports: Ports, call_id: int, run_names: tuple[str, ...], table: Any, task: str, attempt: int
+        self,
+        runner: AttemptRunner,
+        ports: Ports,
+        call_id: int,
+        run_names: tuple[str, ...],
+        table: Any,
+        task: str,
+        attempt: int,
     ) -> None:
+        self._runner = runner
+        self._number = runner.attempts  # the ids of calls are used again
         self._ports = ports
         self._call_id = call_id
         self._run_names = run_names
@@ -202,19 +213,24 @@ class _FetchingSource:
         return {name: Failure.from_bytes(raw).to_error(task=name, attempt=attempt) for name, attempt, raw in failures}
 
     def _ask(self, request: bytes, path: str = "") -> Any:
+        if self._runner.attempts != self._number:
+            raise self._too_late()
         try:
             return self._ports.request(request, self._call_id)
         except (RequestFailed, OSError) as error:
             if self._ports.running != self._call_id:
-                raise OrchestrationError(
-                    f"the context of task {self._task!r} was used after its attempt had ended; read what is needed "
-                    "later while the task runs",
-                    task=self._task,
-                    attempt=self._attempt,
-                ) from error
+                raise self._too_late() from error
             raise PayloadError(
                 f"it could not be fetched: {describe(error)}", stage="context_unpickle", path=path
             ) from error
+
+    def _too_late(self) -> OrchestrationError:
+        return OrchestrationError(
+            f"the context of task {self._task!r} was used after its attempt had ended; read what is needed later while "
+            "the task runs",
+            task=self._task,
+            attempt=self._attempt,
+        )
 
 
 def _value_request(name: str) -> bytes:
