@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import _thread
 import queue
+import signal
 import threading
 
+import pytest
+
+from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
+from dremioframe.orchestration.pool.lifecycle import Lifecycle
 from dremioframe.orchestration.pool.undisturbed import Undisturbed
 
 
@@ -20,3 +25,49 @@ def test_a_thread_that_threading_did_not_start_stays_unknown_to_it() -> None:
 
     _thread.start_new_thread(close_something, ())
     assert news.get() == before
+
+
+class LateError(Exception):
+    """What the user's handler raises."""
+
+
+@pytest.fixture
+def raising_handler():
+    def raise_late(number, frame):
+        raise LateError
+
+    previous = signal.signal(signal.SIGUSR1, raise_late)
+    yield
+    signal.signal(signal.SIGUSR1, previous)
+
+
+def test_all_handlers_wait_and_are_back_afterwards(raising_handler):
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    done = []
+
+    def disturbed():
+        with Undisturbed():
+            signal.raise_signal(signal.SIGUSR1)
+            done.append("all of it")
+
+    with pytest.raises(LateError):
+        disturbed()
+    assert done
+    assert {number: signal.getsignal(number) for number in signal.valid_signals()} == before
+
+
+def test_a_handler_that_raises_while_a_run_is_closed_costs_the_next_run_nothing(raising_handler, monkeypatch):
+    """As a time-out by signal does. The worker was being given back; it would have been nobody's for ever."""
+    dismiss = Lifecycle.dismiss
+
+    def interrupted(self, worker):
+        signal.raise_signal(signal.SIGUSR1)
+        dismiss(self, worker)
+
+    pipeline = Pipeline("p").add_task(Task("t", int))
+    with ProcessExecutor(max_workers=1) as executor:
+        with monkeypatch.context() as once:
+            once.setattr(Lifecycle, "dismiss", interrupted)
+            with pytest.raises(LateError):
+                pipeline.run(executor=executor)
+        assert pipeline.run(executor=executor, timeout=60)["t"] == 0
