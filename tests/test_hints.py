@@ -87,3 +87,8 @@ def test_why_an_error_is_not_retried(behaviour, retry_on, said):
     run = pipeline_of(task).run(executor=SimulatedExecutor(script={"t": behaviour}))
     assert isinstance(run.failures["t"], TaskError | WorkerLostError)
     assert f"attempt 1 failed, {said}" in run.explain("t")
+
+
+def test_retry_means_retries_only_where_that_is_a_name():
+    assert meant("retry", ["retries", "retry_on"]) == "; did you mean 'retries'?"
+    assert meant("retry", ["load"], ["retry_all"]) == "; did you mean 'retry_all'?"

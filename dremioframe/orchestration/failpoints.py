@@ -118,6 +118,7 @@ def _act(name: str, action: str) -> bool:
 
 def _pause(folder: str) -> None:
     """With a limit: who was to let it go may be gone, and the fork server, which blocks all signals, would stay."""
+    import errno
     import select
     import time
 
@@ -127,9 +128,9 @@ def _pause(folder: str) -> None:
             reached = os.open(f"{folder}/reached", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             break
         except OSError as error:
-            if error.errno != 6 or time.monotonic() > limit:  # ENXIO: nobody waits there yet
+            if error.errno != errno.ENXIO or time.monotonic() > limit:
                 os._exit(1)
-            time.sleep(0.002)
+            time.sleep(0.002)  # nobody waits there yet, and the kernel does not tell when somebody does
     os.write(reached, b"%d\n" % os.getpid())
     os.close(reached)
     go = os.open(f"{folder}/go", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -48,14 +48,17 @@ def unknown(where: str, given: Iterable[str], known: Collection[str], *, task: s
     raise UnknownOptionError(f"{where}: {said}", task=task)
 
 
-def meant(value: object, known: Collection[str]) -> str:
+def meant(value: object, *known: Collection[str]) -> str:
     """A hint at the one of ``known`` that looks most like it; empty if none does, or there are too many to look at."""
-    if not isinstance(value, str) or len(known) > _MOST_COMPARED:
+    if not isinstance(value, str) or sum(map(len, known)) > _MOST_COMPARED:
         return ""
     from difflib import get_close_matches
+    from itertools import chain
 
+    names = [*chain(*known)]
     # Closer in letters to retry_on, and hardly ever meant so.
-    close = ["retries"] if value == "retry" else get_close_matches(value.lower(), known, 1)
+    is_retries = value == "retry" and "retries" in names
+    close = ["retries"] if is_retries else get_close_matches(value.lower(), names, 1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from dremioframe.orchestration import Pipeline, Task
 from dremioframe.orchestration.engine.interrupts import Interrupts
-from dremioframe.orchestration.pool import lifecycle
+from dremioframe.orchestration.pool import lifecycle, silence
 
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
@@ -25,11 +25,11 @@ def test_a_signal_that_another_thread_was_given_is_noticed(executor, tmp_path, m
 
     def interrupt():
         while not started.exists() or not asleep.match(here.read_text()):
-            time.sleep(0.01)
-        time.sleep(2)  # the first looks after a start would help; what is tested is the long sleep after them
+            time.sleep(0.01)  # nothing tells when a thread falls asleep
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
-    monkeypatch.setattr(lifecycle, "_FORK_LIMIT_S", 600.0)  # a look that is due then would help too
+    for module, limit in ((lifecycle, "_FORK_LIMIT_S"), (silence, "_LOOK_S")):  # looks that are due then would help
+        monkeypatch.setattr(module, limit, 600.0)
     over = threading.Event()  # a thread cannot be ended
 
     def in_thread():

@@ -16,7 +16,9 @@ _spec = importlib.util.spec_from_file_location("pool_parts", Path(__file__).pare
 assert _spec is not None
 assert _spec.loader is not None
 _parts = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_parts)
+_spec.loader.exec_module(_parts)  # which makes the modules beside it importable
+gone = importlib.import_module("pool_waiting").gone
+eventually = importlib.import_module("pool_waiting").eventually
 
 #: So many calls have a worker run before the race: it holds calls in advance then, and the next is number WARM + 1.
 WARM = 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import sys
@@ -13,7 +12,7 @@ import psutil
 
 sys.path.append(str(Path(__file__).parent))
 
-from race_parts import pool_client
+from race_parts import eventually, gone, pool_client
 
 from dremioframe.orchestration.pool import zygote_client
 from dremioframe.orchestration.pool.events import CallLost
@@ -21,18 +20,6 @@ from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
 
 if TYPE_CHECKING:
     import pytest
-
-
-def has_ended(pid: int) -> bool:
-    """Whether it does within a minute."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([pidfd], [], [], 60)[0])
-    finally:
-        os.close(pidfd)
 
 
 def test_a_child_that_became_another_users_harms_neither_the_pool_nor_its_end(
@@ -57,10 +44,10 @@ def test_a_child_that_became_another_users_harms_neither_the_pool_nor_its_end(
         assert client.run("out = b'goes on'") == b"goes on"
         assert client.pool._capacity.zygote is zygote
     foreign = psutil.Process(int(client.heard[0]))
-    assert has_ended(zygote.pid)
+    assert gone(zygote.pid)
     assert foreign.is_running()
     foreign.kill()
-    assert has_ended(foreign.pid)
+    assert gone(foreign.pid)
 
 
 def test_r20_closed_when_a_stopped_fork_server_has_just_got_ready_and_nobody_has_heard_of_it(
@@ -74,8 +61,7 @@ def test_r20_closed_when_a_stopped_fork_server_has_just_got_ready_and_nobody_has
     assert select.select([zygote.control_fd], [], [], 60)[0]
     [server] = psutil.Process(zygote.pid).children()
     server.send_signal(signal.SIGSTOP)
-    while server.status() != psutil.STATUS_STOPPED:
-        pass
+    eventually(lambda: server.status() == psutil.STATUS_STOPPED)
     pool.close()
-    assert has_ended(zygote.pid)
-    assert has_ended(server.pid)
+    assert gone(zygote.pid)
+    assert gone(server.pid)

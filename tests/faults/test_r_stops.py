@@ -8,7 +8,6 @@ Both orders of each are forced: somebody waits at a failpoint while the other go
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 import threading
@@ -20,23 +19,11 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from race_parts import WARM, pool_client
+from race_parts import WARM, gone, pool_client
 
 from dremioframe.orchestration.pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
 
 NEXT = WARM + 1
-
-
-def gone(pid: int) -> bool:
-    """Whether this process has ended, after at most a minute."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([pidfd], [], [], 60)[0])
-    finally:
-        os.close(pidfd)
 
 
 def wait_until_stuck(worker: Any) -> None:

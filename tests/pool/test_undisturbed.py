@@ -71,3 +71,20 @@ def test_a_handler_that_raises_while_a_run_is_closed_costs_the_next_run_nothing(
             with pytest.raises(LateError):
                 pipeline.run(executor=executor)
         assert pipeline.run(executor=executor, timeout=60)["t"] == 0
+
+
+def test_each_signal_is_heard_though_the_handler_of_another_raises(raising_handler):
+    heard = []
+    previous = signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
+    try:
+
+        def disturbed():
+            with Undisturbed():
+                for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR1):
+                    signal.raise_signal(number)
+
+        with pytest.raises(LateError):
+            disturbed()
+    finally:
+        signal.signal(signal.SIGUSR2, previous)
+    assert heard == [signal.SIGUSR2]

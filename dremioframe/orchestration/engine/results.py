@@ -60,7 +60,7 @@ class Results:
     def outcome(self, task: int, attempt: int, name: str) -> Outcome:
         upstream = self._dag.index.get(name)
         if upstream is None:
-            hint = meant(name, [*self._run_names, *self._dag.names])
+            hint = meant(name, self._run_names, self._dag.names)
             raise KeyError(f"the context has no {name!r}: no value of the run and no task has that name{hint}")
         if not self._is_upstream(upstream, task):
             below = self._dag.names[task]

@@ -2,11 +2,13 @@
 
 What lives here: holding signals back for a moment. What may not: anything that lasts; what is done meanwhile has a
 limit of its own.
+
+``_signal`` is the C part of ``signal``; the Python part looks for an enum member at each call: 200 us for all signals.
 """
 
 from __future__ import annotations
 
-import signal
+import _signal  # type: ignore[import-not-found]  # typeshed leaves it out
 import threading
 
 from .. import failpoints
@@ -15,9 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Any, Self
-
-
-_FIXED = frozenset((signal.SIGKILL, signal.SIGSTOP))
 
 
 class Undisturbed:
@@ -35,36 +34,33 @@ class Undisturbed:
     __slots__ = ("_heard", "_previous")
 
     def __init__(self) -> None:
-        self._heard: list[int] = []
+        self._heard: set[int] = set()
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         off = failpoints.armed and failpoints.hit("undisturbed.hold")
         if threading.get_ident() == threading.main_thread().ident and not off:
-            for number in signal.valid_signals() - _FIXED:
-                previous = signal.getsignal(number)
+            for number in range(1, _signal.NSIG):
+                previous = _signal.getsignal(number)
                 if callable(previous):
                     self._previous[number] = previous
-                    signal.signal(number, self._hear)
+                    _signal.signal(number, self._hear)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
-        heard, self._heard = self._heard, []
-        for number in heard:
-            signal.raise_signal(number)
-
-    def _restore(self) -> None:
         try:
             while self._previous:
-                number = next(iter(self._previous))
-                signal.signal(number, self._previous[number])
+                number, previous = next(iter(self._previous.items()))
+                _signal.signal(number, previous)
                 del self._previous[number]
+                if number in self._heard:
+                    self._heard.remove(number)
+                    _signal.raise_signal(number)
         finally:
-            if self._previous:  # one that is back already has raised
-                self._restore()
+            if self._previous:  # a handler that is back has raised; the others come back too, and hear what was theirs
+                self.__exit__(kind, error, trace)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._heard.append(number)
+        self._heard.add(number)

@@ -158,11 +158,7 @@ class ZygoteClient:
     def end(self) -> str:
         """Make sure that it has ended, and how. It kills everything below it first; if it does not, it is killed."""
         self._control.hang_up()
-        if not self._wait(_END_LIMIT_S):
-            return self.kill()
-        status = self._reap()
-        self.was_killed = status == -signal.SIGKILL
-        return _describe(status)
+        return self._reap() if self._wait(_END_LIMIT_S) else self.kill()
 
     def kill(self) -> str:
         """End it at once; it is broken. Its workers die with it, and its sentry cleans up."""
@@ -173,7 +169,9 @@ class ZygoteClient:
         if self._server_pidfd < 0 or not self._wait(_END_LIMIT_S):
             termination.kill(self._pidfd)
             self._wait(_END_LIMIT_S)
-        return _describe(self._reap())
+        how = self._reap()
+        self.was_killed = False  # not by somebody else
+        return how
 
     def forget(self) -> None:
         """In a child that the user's process has forked: this is not ours."""
@@ -196,8 +194,7 @@ class ZygoteClient:
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
 
-    def _reap(self) -> int | str:
-        """Its exit code, or minus the signal; in words if it is not known."""
+    def _reap(self) -> str:
         self.forget()
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -207,13 +204,9 @@ class ZygoteClient:
             return termination.describe_exit(None, None)
         if pid == 0:
             return "does not end"
-        return os.waitstatus_to_exitcode(status)
-
-
-def _describe(status: int | str) -> str:
-    if isinstance(status, str):
-        return status
-    return termination.describe_exit(status, None) if status >= 0 else termination.describe_exit(None, -status)
+        code = os.waitstatus_to_exitcode(status)
+        self.was_killed = code == -signal.SIGKILL
+        return termination.describe_exit(code, None) if code >= 0 else termination.describe_exit(None, -code)
 
 
 def _check_descriptor(kind: int, fds: tuple[int, ...]) -> None:
