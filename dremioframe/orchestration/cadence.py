@@ -1,6 +1,6 @@
 """When the slots of a schedule are due, and the thread each of them gets: what APScheduler is told.
 
-What lives here: its trigger, its executor, its (silent) logger. What may not: pipelines and runs. Loaded on
+What lives here: its clock, its trigger, its executor, its (silent) logger. What may not: pipelines and runs. Loaded on
 demand only, by ``schedule``.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.executors.base import BaseExecutor, run_job
@@ -15,7 +17,43 @@ from apscheduler.triggers.base import BaseTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+
+#: Of the clocks that nobody can set the one that goes on while the machine is suspended.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Steady(tzinfo):
+    """A time zone whose ``datetime.now`` shows the real time of when it was made, and since then never jumps.
+
+    APScheduler asks for the time of day and nothing else; an interval has nothing to do with that, and a clock that is
+    set back by an hour would stop a schedule for an hour. Moments of this zone compare and subtract with each other.
+    """
+
+    def __init__(self) -> None:
+        self._began = datetime.now(UTC).replace(tzinfo=self)
+        self._began_s = time.clock_gettime(_CLOCK)
+
+    def fromutc(self, _time_of_day: datetime) -> datetime:
+        """What ``datetime.now`` gives for what the clock on the wall shows."""
+        return self._began + timedelta(seconds=time.clock_gettime(_CLOCK) - self._began_s)
+
+    def utcoffset(self, _moment: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def dst(self, _moment: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, _moment: datetime | None) -> str:
+        return "steady"
+
+    def now(self) -> datetime:
+        """What APScheduler takes for the time."""
+        return datetime.now(self)
+
+    def on_the_wall(self, moment: datetime) -> datetime:
+        """When that is by the clock on the wall as it stands now (aware, local time). The same at each question."""
+        ahead_s = (datetime.now(UTC).replace(tzinfo=self) - self.now()).total_seconds()
+        return (moment.replace(tzinfo=UTC) + timedelta(seconds=round(ahead_s, 2))).astimezone()
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped

@@ -205,9 +205,14 @@ class Session(Protocol):
     def wake(self) -> None:
         """Make a running or the next ``wait`` return at once. Callable from any thread and from a signal handler."""
 
-    def interrupt(self) -> bool:
-        """A signal arrived; called from its handler. Does what ``wake`` does, and says whether user code runs in this
-        very thread and shall see KeyboardInterrupt.
+    def interrupt(self, *, stop: bool) -> bool:
+        """A signal arrived; called from its handler. Does what ``wake`` does.
+
+        Args:
+            stop: It asks for the end of the run.
+
+        Returns:
+            Whether user code runs in this very thread. It sees the signal then, a stop as KeyboardInterrupt.
         """
 
     def is_running(self, task: int, attempt: int) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from .engine.handle import RunHandle
+    from .engine.interrupts import Interrupts
     from .engine.launch import Launch
     from .interfaces import Executor
     from .records import PipelineRun
@@ -115,11 +116,14 @@ class Pipeline:
 
             run = pipeline.run(context={"date": "2026-01-01"}, executor="process", timeout=600)
         """
-        launch = self._launch(context, executor, max_workers, timeout, keep_results, main=True)
-        try:
-            launch.execute()
-        finally:
-            self._ended(launch.run)
+        from .engine.interrupts import Interrupts
+
+        with Interrupts() as interrupts:
+            launch = self._launch(context, executor, max_workers, timeout, keep_results, interrupts)
+            try:
+                launch.execute()
+            finally:
+                self._ended(launch.run)
         if raise_on_failure:
             launch.run.raise_for_failure()
         return launch.run
@@ -148,9 +152,11 @@ class Pipeline:
             run = handle.result()
         """
         from .engine.handle import RunHandle
+        from .engine.interrupts import Interrupts
 
-        launch = self._launch(context, executor, max_workers, timeout, keep_results, main=False)
-        return RunHandle(launch, self._ended, raise_on_failure)
+        with Interrupts():  # only of the start: the run itself has no say over the process's signals
+            launch = self._launch(context, executor, max_workers, timeout, keep_results, Interrupts())
+            return RunHandle(launch, self._ended, raise_on_failure)
 
     def _launch(
         self,
@@ -159,8 +165,7 @@ class Pipeline:
         max_workers: int | None,
         timeout: float | None,
         keep_results: str,
-        *,
-        main: bool,
+        interrupts: Interrupts,
     ) -> Launch:
         from .engine.launch import Launch, RunOptions
 
@@ -171,7 +176,7 @@ class Pipeline:
             timeout,
             keep_results,
         )
-        launch = Launch(self.name, tuple(self._tasks), run_options, install_signal_handlers=main)
+        launch = Launch(self.name, tuple(self._tasks), run_options, interrupts)
         with self._lock:
             self._running += 1
         return launch

@@ -1,12 +1,11 @@
 """A pipeline at fixed intervals, over APScheduler.
 
-What lives here: when to start a run, when not to, and how a schedule ends. What may not: anything about what happens
-inside a run.
+What lives here: when to start a run, when not to, and how a schedule ends. What may not: what happens inside a run.
 
 Division of labour: APScheduler decides when a slot is due and that runs never overlap. A run is started with
-``Pipeline.start``, which touches no signal handlers, and waited for in a thread of the schedule; so in blocking mode
-the main thread has nothing to do but to listen for signals. What APScheduler drops or coalesces is counted here and
-logged once per run. This module is loaded on demand only, so it may import what it likes.
+``Pipeline.start``, which leaves signal handlers alone, and waited for in a thread of the schedule; in blocking mode the
+main thread has but to listen for signals. What APScheduler drops or coalesces is counted here and logged once per run.
+Loaded on demand only, so it may import what it likes.
 """
 
 # ruff: noqa: SLF001  # schedule_pipeline and its handle are one thing
@@ -19,7 +18,7 @@ import os
 import signal
 import threading
 from collections import deque
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from . import options as checks
-from .cadence import Every, ThreadPerRun, missed_in_words, quiet, skipped_in_words
+from .cadence import Every, Steady, ThreadPerRun, missed_in_words, quiet, skipped_in_words
 from .compile import compile_tasks
 from .engine.launch import RunOptions
 from .errors import DefinitionError, ExecutorClosedError, NestedRunError, OrchestrationError, RunFailedError
@@ -37,6 +36,7 @@ from .pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from .engine.handle import RunHandle
     from .executors.process import ProcessExecutor
@@ -136,7 +136,8 @@ class ScheduleHandle:
         self._ended = threading.Event()
         self._pid = os.getpid()
         self._news: SimpleQueue[int] = SimpleQueue()  # signals and _ENDED: put() is safe in a signal handler
-        self._scheduler = BackgroundScheduler(timezone=UTC, logger=quiet(), executors={"default": ThreadPerRun()})
+        self._zone = zone = Steady()  # not the wall clock's, which somebody may set
+        self._scheduler = BackgroundScheduler(timezone=zone, logger=quiet(), executors={"default": ThreadPerRun()})
         self._scheduler.add_listener(self._note_skipped, EVENT_JOB_MAX_INSTANCES)
         self._every = Every(timedelta(seconds=interval_s), self._note_missed)
         self._job = self._scheduler.add_job(
@@ -194,7 +195,7 @@ class ScheduleHandle:
             over = self._stopping or (self._max_runs is not None and self._begun >= self._max_runs)
         due: datetime | None = None if over else getattr(self._job, "next_run_time", None)
         # The slot whose run has just begun stays there until APScheduler comes to write down the next one.
-        return due and self._every.first_after(due, datetime.now(UTC)).astimezone()
+        return due and self._zone.on_the_wall(self._every.first_after(due, self._zone.now()))
 
     @property
     def runs(self) -> tuple[PipelineRun, ...]:
@@ -332,10 +333,9 @@ class ScheduleHandle:
         self._news.put(_ENDED)
 
     def _end_with_interpreter(self) -> None:
-        if os.getpid() != self._pid:  # a forked child: the schedule's threads are not in it, and it is not the child's
-            return
-        self.stop(cancel=True)
-        self._ended.wait()
+        if os.getpid() == self._pid:  # not in a forked child, whose it is not
+            self.stop(cancel=True)
+            self._ended.wait()
 
     def _note_skipped(self, _event: object) -> None:
         with self._lock:

@@ -9,11 +9,16 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from dremioframe.orchestration import Pipeline, Task
+from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
+from dremioframe.orchestration.engine.coordinator import Coordinator
 from dremioframe.orchestration.engine.interrupts import Interrupts
+from dremioframe.orchestration.engine.launch import Launch
 from dremioframe.orchestration.pool import lifecycle, silence
+from dremioframe.orchestration.pool.supervisor import Lease
+from dremioframe.orchestration.pool.zygote_client import ZygoteClient
 
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
@@ -57,27 +62,37 @@ def default_sigterm():
 def test_counts_and_restores():
     before = signal.getsignal(signal.SIGINT)
     told = []
-    with Interrupts(install=True) as interrupts:
-        interrupts.notify(lambda: bool(told.append(1)))
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert (interrupts.count, interrupts.first, len(told)) == (2, signal.SIGINT, 2)
-    assert signal.getsignal(signal.SIGINT) is before
+
+    def interrupted():
+        with Interrupts() as interrupts:
+            interrupts.notify(lambda *, stop: bool(told.append((stop, interrupts.count, interrupts.first))))
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+
     with pytest.raises(KeyboardInterrupt):
-        interrupts.deliver_again()
+        interrupted()
+    assert told == [(True, 1, signal.SIGINT), (True, 2, signal.SIGINT)]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_raises_in_the_task_if_told_so():
-    with Interrupts(install=True) as interrupts:
-        interrupts.notify(lambda: True)
-        with pytest.raises(KeyboardInterrupt):
+    reached = []
+
+    def interrupted():
+        with Interrupts() as interrupts:
+            interrupts.notify(lambda *, stop: stop)
             os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not reached
 
 
 def test_an_ignored_signal_stays_ignored():
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Interrupts(install=True) as interrupts:
+        with Interrupts() as interrupts:
             os.kill(os.getpid(), signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         assert interrupts.count == 0
@@ -88,10 +103,9 @@ def test_an_ignored_signal_stays_ignored():
 def test_the_users_own_handler_gets_the_signal_again(default_sigterm):
     got = []
     signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
-    with Interrupts(install=True) as interrupts:
+    with Interrupts():
         os.kill(os.getpid(), signal.SIGTERM)
         assert got == []
-    interrupts.deliver_again()
     assert got == [signal.SIGTERM]
 
 
@@ -100,7 +114,7 @@ def test_a9_not_in_other_threads():
     seen = []
 
     def enter():
-        with Interrupts(install=True):
+        with Interrupts():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=enter)
@@ -109,7 +123,145 @@ def test_a9_not_in_other_threads():
     assert seen == [before]
 
 
-def test_nothing_to_deliver():
-    with Interrupts(install=False) as interrupts:
-        pass
-    interrupts.deliver_again()
+# ------------------------------------------------------------------------------------------- handlers that are no stop
+
+
+class LateError(Exception):
+    """What the user's handler raises, as those of time-outs by signal do."""
+
+
+@pytest.fixture
+def heard():
+    """Signals that the user's handlers have heard; that of SIGUSR1 raises then."""
+    heard = []
+
+    def note(number, frame):
+        heard.append(number)
+        if number == signal.SIGUSR1:
+            raise LateError
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    yield heard
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+def test_others_wait_until_they_are_handed_on(heard):
+    with Interrupts() as interrupts:
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR1):
+            signal.raise_signal(number)
+        assert (heard, interrupts.count) == ([], 0)
+        with pytest.raises(LateError):
+            interrupts.hand_on()
+        assert heard == [signal.SIGUSR1]
+        interrupts.hand_on()
+        assert heard == [signal.SIGUSR1, signal.SIGUSR2]  # twice is once until it was heard, as the kernel has it
+    assert heard == [signal.SIGUSR1, signal.SIGUSR2]
+
+
+def test_at_the_end_each_is_heard_and_each_handler_back_though_one_raises(heard):
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def disturbed():
+        with Interrupts():
+            signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGUSR2)
+
+    with pytest.raises(LateError):
+        disturbed()
+    assert heard == [signal.SIGUSR1, signal.SIGUSR2]
+    assert {number: signal.getsignal(number) for number in signal.valid_signals()} == before
+
+
+def test_a_handler_that_was_replaced_meanwhile_stays(heard):
+    with Interrupts():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+
+
+def test_in_an_inline_task_the_users_handler_runs_at_once(heard):
+    def task():
+        signal.raise_signal(signal.SIGUSR2)
+        assert heard == [signal.SIGUSR2]
+        signal.raise_signal(signal.SIGUSR1)
+
+    run = Pipeline("p").add_task(Task("t", task)).run(executor="inline")
+    assert isinstance(run.failures["t"].__cause__, LateError)
+
+
+def signal_and_wait(pid, fifo):
+    os.kill(pid, signal.SIGUSR2)
+    with open(fifo) as heard:  # until the handler opens it too
+        return heard.read()
+
+
+@pytest.mark.parametrize("executor", ["process", "thread"])
+def test_while_tasks_run_elsewhere_a_handler_is_called_between_two_turns(executor, tmp_path):
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    previous = signal.signal(signal.SIGUSR2, lambda number, frame: Path(fifo).write_text("called"))
+    try:
+        run = Pipeline("p").add_task(Task("t", signal_and_wait, args=(os.getpid(), fifo))).run(executor=executor)
+    finally:
+        signal.signal(signal.SIGUSR2, previous)
+    assert run["t"] == "called"
+
+
+@pytest.mark.parametrize("executor", ["process", "thread"])
+def test_what_a_handler_raises_ends_the_run_and_comes_out(executor, heard, tmp_path):
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    over = os.open(fifo, os.O_RDWR)  # a thread cannot be ended; this lets it go on
+
+    def task(pid):
+        os.kill(pid, signal.SIGUSR1)
+        with open(fifo) as end:
+            end.read(1)
+
+    pipeline = Pipeline("p").add_task(Task("t", task, args=(os.getpid(),)))
+    with pytest.raises(LateError):
+        pipeline.run(executor=executor)
+    os.write(over, b"x")
+    os.close(over)
+    assert pipeline.last_run.status == "CANCELLED"
+
+
+@pytest.mark.parametrize("where", ["open", "execute", "_record_end"])
+def test_a_handler_that_raises_costs_a_warm_pool_nothing(where, heard, monkeypatch):
+    """Wherever it comes: nothing is half done. The next run has all workers, and sees nothing of this one."""
+    pipeline = Pipeline("p")
+    for number in range(6):
+        pipeline.add_task(Task(f"t{number}", int, args=(number,)))
+    owner = {"open": Lease, "execute": Launch, "_record_end": Coordinator}[where]
+    name = "__init__" if where == "open" else where
+    original = getattr(owner, name)
+
+    def interrupted(*args, **kwargs):
+        signal.raise_signal(signal.SIGUSR1)
+        done = original(*args, **kwargs)
+        signal.raise_signal(signal.SIGUSR1)
+        return done
+
+    with ProcessExecutor(max_workers=2) as executor:
+        pipeline.run(executor=executor)
+        with monkeypatch.context() as once:
+            once.setattr(owner, name, interrupted)
+            with pytest.raises(LateError):
+                pipeline.run(executor=executor)
+        run = pipeline.run(executor=executor, timeout=60)
+    assert dict(run) == {f"t{number}": number for number in range(6)}
+
+
+def test_a_handler_that_raises_while_a_run_begins_leaves_no_process(heard, monkeypatch):
+    start = ZygoteClient.start
+
+    def interrupted(**options):
+        zygote = start(**options)
+        signal.raise_signal(signal.SIGUSR1)
+        return zygote
+
+    monkeypatch.setattr(ZygoteClient, "start", interrupted)
+    pipeline = Pipeline("p").add_task(Task("t", int))
+    with pytest.raises(LateError):
+        pipeline.run(executor="process", max_workers=1)
+    assert not psutil.Process().children()

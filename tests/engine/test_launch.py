@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from dremioframe.orchestration import DefinitionError, Pipeline, Task
-from dremioframe.orchestration.engine import interrupts
+from dremioframe.orchestration.engine import coordinator
 from dremioframe.orchestration.errors import WorkerStartError
 from dremioframe.orchestration.pool.zygote_client import ZygoteClient
 
@@ -45,11 +45,11 @@ def test_a_wrong_declaration_starts_no_process(monkeypatch):
 
 def test_what_was_started_is_ended_when_the_run_cannot_begin(monkeypatch):
     class Refusing:
-        def __init__(self, *, install):
+        def __init__(self, *args, **kwargs):
             assert psutil.Process().children()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(interrupts, "Interrupts", Refusing)
+    monkeypatch.setattr(coordinator, "Coordinator", Refusing)
     with pytest.raises(KeyboardInterrupt):
         Pipeline("p").add_task(Task("t", int)).run(executor="process", max_workers=1)
     assert not psutil.Process().children()

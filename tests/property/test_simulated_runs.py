@@ -93,7 +93,7 @@ class Case:
             plan,
             executor,
             data,
-            Interrupts(install=False),
+            Interrupts(),
             keep_results=self.keep,
             timeout_s=self.timeout,
             seed=self.seed,

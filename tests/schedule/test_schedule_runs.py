@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+import apscheduler.schedulers.base
 import pytest
 from schedule_parts import NEVER_S, PATIENCE_S, SOON_S, pipeline_of, said, until
 
@@ -19,6 +20,7 @@ from dremioframe.orchestration import (
     RunFailedError,
     ScheduleHandle,
     Task,
+    cadence,
     schedule_pipeline,
 )
 from dremioframe.orchestration.cadence import Every, missed_in_words, skipped_in_words
@@ -222,3 +224,50 @@ def test_workers_stay_warm_between_runs_and_go_with_the_schedule(where: str) -> 
     (pid,) = {run["pid"] for run in runs}
     assert pid != os.getpid()
     assert not os.path.exists(f"/proc/{pid}")
+
+
+# --------------------------------------------------------------------------------------------------------------- clock
+
+
+class JumpingDatetime(datetime):
+    """A clock on the wall that somebody sets forwards by a day, back by two, and so on: at each look."""
+
+    day = timedelta(days=1)
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        cls.day = -cls.day
+        assert tz is not None
+        return tz.fromutc((datetime.now(UTC) + cls.day).replace(tzinfo=tz))  # as datetime.now does
+
+
+@pytest.mark.parametrize("interval_s", [SOON_S, 3600.0])
+def test_o25_a_wall_clock_that_is_set_moves_no_slot(interval_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apscheduler.schedulers.base, "datetime", JumpingDatetime)
+    monkeypatch.setattr(cadence, "datetime", JumpingDatetime)
+    handle = schedule_pipeline(pipeline_of(int), interval_s, max_runs=3, blocking=False)
+    if interval_s == SOON_S:
+        assert handle.wait(PATIENCE_S)
+    else:
+        until(lambda: handle.run_count == 1)
+        assert not handle.wait(10 * SOON_S)
+        handle.stop()
+        assert handle.run_count == 1
+
+
+def test_the_next_run_is_told_by_the_clock_on_the_wall_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = schedule_pipeline(pipeline_of(int), NEVER_S, blocking=False)
+    until(lambda: handle.run_count == 1)
+    due = handle.next_run_at
+    assert due == handle.next_run_at
+    assert due is not None
+
+    class Set(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) + timedelta(hours=1 if tz is UTC else 0)
+
+    monkeypatch.setattr(cadence, "datetime", Set)
+    assert handle.next_run_at is not None
+    assert abs(handle.next_run_at - due - timedelta(hours=1)) < timedelta(seconds=0.1)
+    handle.stop()

@@ -120,7 +120,7 @@ def simulate(
         plan,
         executor,
         data,
-        Interrupts(install=False),
+        Interrupts(),
         keep_results="all",
         timeout_s=None,
         seed=seed,

@@ -141,6 +141,8 @@ class Coordinator:
     def _loop(self) -> None:
         machine, session = self._machine, self._session
         while not machine.finished:
+            if self._interrupts.held:
+                self._interrupts.hand_on()
             if not (failpoints.armed and failpoints.hit("coordinator.stops")):
                 self._take_in_stops()  # before anything new starts
             if not machine.finished:

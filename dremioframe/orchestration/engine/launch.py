@@ -151,10 +151,12 @@ class Launch:
         pipeline_name: str,
         tasks: Sequence[Task],
         run_options: RunOptions,
-        *,
-        install_signal_handlers: bool,
+        interrupts: Interrupts,
     ) -> None:
         """
+        Args:
+            interrupts: Those of this run; not entered if it has no say over the process's signals.
+
         Raises:
             DefinitionError: The pipeline cannot run as written.
             NestedRunError: This is a worker process.
@@ -176,8 +178,8 @@ class Launch:
             else run_options.executor
         )
         try:
-            self._prepare(pipeline_name, dag, timeouts, memory_limits, run_options, install_signal_handlers)
-        except BaseException:  # Ctrl-C, as a rule
+            self._prepare(pipeline_name, dag, timeouts, memory_limits, run_options, interrupts)
+        except BaseException:
             if self._owned:
                 self._executor.close()
             raise
@@ -189,14 +191,13 @@ class Launch:
         timeouts: tuple[float | None, ...],
         memory_limits: dict[int, int],
         run_options: RunOptions,
-        install_signal_handlers: bool,
+        interrupts: Interrupts,
     ) -> None:
         from datetime import UTC, datetime
 
         from ..records import PipelineRun
         from ..run_data import RunData
         from .coordinator import Coordinator
-        from .interrupts import Interrupts
 
         now = datetime.now(UTC)
         run_id = f"{now:%Y%m%dT%H%M%S}-{os.urandom(6).hex()}"
@@ -211,12 +212,11 @@ class Launch:
             run_options.max_workers,
             memory_limits,
         )
-        self._interrupts: Interrupts = Interrupts(install=install_signal_handlers)
         self.coordinator: Coordinator = Coordinator(
             plan,
             self._executor,
             data,
-            self._interrupts,
+            interrupts,
             keep_results=run_options.keep_results,
             timeout_s=run_options.timeout_s,
         )
@@ -227,19 +227,14 @@ class Launch:
         """Run to the end in the calling thread.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C stopped the run.
             WorkerStartError: No worker could be started.
         """
         for task in self._tasks:
             task._last_run = self._live  # noqa: SLF001 - the one thing of a run that a task knows
         try:
-            with self._interrupts:
-                try:
-                    self.coordinator.run()
-                finally:
-                    self.abandon()
+            self.coordinator.run()
         finally:
-            self._interrupts.deliver_again()
+            self.abandon()
 
     def abandon(self) -> None:
         """Give up what belongs to this run alone: it is over, or will not begin."""

@@ -114,10 +114,10 @@ class InlineSession:
     def wake(self) -> None:
         self._wakes.put(None)
 
-    def interrupt(self) -> bool:
+    def interrupt(self, *, stop: bool) -> bool:
         self.wake()
-        self._interrupted = self._in_user_code
-        return self._interrupted
+        self._interrupted |= stop and self._in_user_code
+        return self._in_user_code
 
     def is_running(self, task: int, attempt: int) -> bool:
         return False

@@ -17,7 +17,6 @@ from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
 from ..pool.events import CallEnded, CallLost, CallOverdue, CallOverMemory, CallReturned, CallStopped, MemoryShort
-from ..pool.undisturbed import Undisturbed
 from .process_calls import CallData, Unsendable
 from .process_outcome import ProcessOutcome
 
@@ -194,7 +193,7 @@ class ProcessSession:
     def wake(self) -> None:
         self._lease.wake()
 
-    def interrupt(self) -> bool:
+    def interrupt(self, *, stop: bool) -> bool:
         self._lease.wake()
         return False
 
@@ -202,10 +201,9 @@ class ProcessSession:
         return False
 
     def close(self) -> list[tuple[str | None, str]]:
-        with Undisturbed():  # half closed, the workers that were ours would be nobody's
-            self._lease.close()
-            self._data.close()
-            self._store.tidy()
+        self._lease.close()
+        self._data.close()
+        self._store.tidy()
         overdraft = self._store.overdraft()
         return [*self._data.warnings(), *([(None, overdraft)] if overdraft else [])]
 

@@ -255,7 +255,7 @@ class ThreadSession:
     def wake(self) -> None:
         self._done.put(None)
 
-    def interrupt(self) -> bool:
+    def interrupt(self, *, stop: bool) -> bool:
         self.wake()
         return False
 

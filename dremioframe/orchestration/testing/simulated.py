@@ -288,7 +288,7 @@ class SimulatedSession:
     def wake(self) -> None:
         self._woken = True
 
-    def interrupt(self) -> bool:
+    def interrupt(self, *, stop: bool) -> bool:
         self.wake()
         return False
 
