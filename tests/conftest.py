@@ -31,7 +31,7 @@ DEFAULT_LIMIT_S = 120.0
 SECOND_STAGE_S = 10.0
 #: Where tests are expected to hang: `make test-the-tests` switches off what keeps them from it.
 CEILING_S = float(os.environ.get("DREMIOFRAME_TEST_WATCHDOG_S", "inf"))
-LEAK_CHECKED = {"pool", "executors", "contract"}
+LEAK_CHECKED = {"chaos", "contract", "engine", "executors", "faults", "pool", "schedule"}
 SETTLE_S = 5.0
 
 _stderr_fd = 2

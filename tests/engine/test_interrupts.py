@@ -222,6 +222,9 @@ def test_what_a_handler_raises_ends_the_run_and_comes_out(executor, heard, tmp_p
     with pytest.raises(LateError):
         pipeline.run(executor=executor)
     os.write(over, b"x")
+    for thread in threading.enumerate():
+        if thread.name == "dremioframe-task":
+            thread.join()
     os.close(over)
     assert pipeline.last_run.status == "CANCELLED"
 

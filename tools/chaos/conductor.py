@@ -249,7 +249,7 @@ class _Conductor:
         if not candidates:
             return
         pid = candidates[fault.which % len(candidates)]
-        pidfd = os.pidfd_open(self.pid) if pid == self.pid else self._seen[pid]
+        pidfd = self._pidfd if pid == self.pid else self._seen[pid]
         try:
             if fault.what.startswith("kill_stopped"):
                 signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
