@@ -65,3 +65,23 @@ def test_r20_closed_when_a_stopped_fork_server_has_just_got_ready_and_nobody_has
     pool.close()
     assert gone(zygote.pid)
     assert gone(server.pid)
+
+
+def test_o7_a_sentry_that_was_stopped_is_continued_and_cleans_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It alone can find what the tasks of a killed fork server have left in sessions of their own."""
+    monkeypatch.setattr(zygote_client, "_END_LIMIT_S", 60.0)
+    with pool_client(warm=1) as client:
+        zygote = client.pool._capacity.zygote
+        child = int(
+            client.run("""
+            import subprocess
+            hidden = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            out = str(hidden.pid).encode()
+        """)
+        )
+        sentry = psutil.Process(zygote.pid)
+        sentry.send_signal(signal.SIGSTOP)
+        eventually(lambda: sentry.status() == psutil.STATUS_STOPPED)
+        psutil.Process(zygote.server_pid).kill()
+        assert client.run("out = b'goes on'") == b"goes on"
+        assert gone(child)

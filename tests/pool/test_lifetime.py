@@ -125,6 +125,7 @@ def test_o18_ctrl_c_while_a_pool_is_being_closed_is_heard_when_it_is_closed(make
     from dremioframe.orchestration.pool import zygote_client
 
     monkeypatch.setattr(zygote_client, "_END_LIMIT_S", 0.3)
+    monkeypatch.setattr(zygote_client.termination, "resume", lambda pidfd: None)
     pool = make_pool()
     client = connect(pool)
     pid = int(client.run(PID))
