@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from dremioframe.orchestration.pool import dispatch, window
+from dremioframe.orchestration.pool import dispatch, silence, window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,9 +130,10 @@ def _catches(pid: int, signum: int) -> bool:
 
 @pytest.fixture
 def sent_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the first calls, more are sent to a worker than it runs, however slow the machine is now."""
+    """After the first calls, more are sent to a worker than it runs, and stay there, however slow the machine is now."""
     monkeypatch.setattr(window, "_AHEAD_NS", 10**12)
     monkeypatch.setattr(dispatch, "STALL_S", 600)
+    monkeypatch.setattr(silence, "_LOOK_S", 600)
 
 
 # --------------------------------------------------------------------------------------------------------- leak check

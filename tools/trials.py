@@ -59,9 +59,8 @@ def kills(trials: int) -> str:
         hits += len(judged.applied)
         busy += sum(count > 0 for count in judged.lost_per_kill.values())
         worst = max([worst, *judged.lost_per_kill.values()])
-    figures.note(
-        "F2", "attempts failed per kill", "exactly 1 (0 if idle)", f"{worst} at most", hits, f"{COMMAND} --figure F1"
-    )
+    how = ", starved" if "--starved" in sys.argv else ""
+    figures.note("F2", f"attempts failed per kill{how}", "exactly 1 (0 if idle)", f"{worst} at most", hits, _command())
     return f"0 lost, 0 double, 0 wrong, 0 hang; {hits} kills, {busy} of busy workers"
 
 
@@ -189,9 +188,12 @@ def _measure(name: str, trials: int | None, how: str) -> None:
     count = trials or figure.trials
     began = time.monotonic()
     result = figure.measured(count)
-    command = shlex.join(["python", "-m", "tools.trials", *sys.argv[1:]])
-    figures.note(name.rstrip("b"), figure.measure + how, figure.goal, result, count, command)
+    figures.note(name.rstrip("b"), figure.measure + how, figure.goal, result, count, _command())
     print(f"  {time.monotonic() - began:.1f} s", flush=True)
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "tools.trials", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
