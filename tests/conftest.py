@@ -130,7 +130,7 @@ def _catches(pid: int, signum: int) -> bool:
 
 @pytest.fixture
 def sent_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the first calls, more are sent to a worker than it runs, and stay there, however slow the machine is now."""
+    """After the first calls, more are sent to a worker than it runs, and stay there, however slow the machine is."""
     monkeypatch.setattr(window, "_AHEAD_NS", 10**12)
     monkeypatch.setattr(dispatch, "STALL_S", 600)
     monkeypatch.setattr(silence, "_LOOK_S", 600)
