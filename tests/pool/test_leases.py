@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from conftest import Client
+from pool_client import Client
 
 from dremioframe.orchestration.pool.events import CallEnded
 

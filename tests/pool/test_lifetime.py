@@ -10,7 +10,7 @@ import time
 import warnings
 
 import pytest
-from conftest import Client
+from pool_client import Client
 from pool_waiting import alive, eventually, gone
 
 from dremioframe.orchestration.errors import ExecutorClosedError
