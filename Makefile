@@ -66,7 +66,7 @@ imports: venv
 	$(BIN)/lint-imports
 
 unit: venv
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+	$(BIN)/python -m pytest -n 4 --dist loadfile --max-worker-restart 0
 
 # Builds the wheel and runs a pipeline from it in an empty environment.
 wheel: venv

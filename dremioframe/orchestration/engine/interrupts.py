@@ -70,7 +70,7 @@ class Interrupts:
         if threading.get_ident() == threading.main_thread().ident and not off:
             for number in range(1, _signal.NSIG):
                 previous = _signal.getsignal(number)
-                if _is_ours(number, previous):
+                if callable(previous) or (number in _STOPS and _may_stop(previous)):
                     self._handlers[number] = self._taken[number] = previous
                     _signal.signal(number, self._on_stop if number in _STOPS else self._on_other)
         return self
@@ -134,9 +134,7 @@ class Interrupts:
             self.held.append(number)
 
 
-def _is_ours(number: int, handler: object) -> bool:
-    if number not in _STOPS:
-        return callable(handler)
-    if handler is None:  # it was not installed from Python, and could not be put back
+def _may_stop(disposition: int | None) -> bool:
+    if disposition is None:  # a handler that was not installed from Python, and could not be put back
         return False
-    return handler != _signal.SIG_IGN or bool(failpoints.armed and failpoints.hit("interrupts.ignored"))
+    return disposition != _signal.SIG_IGN or bool(failpoints.armed and failpoints.hit("interrupts.ignored"))
