@@ -133,7 +133,8 @@ def test_finally_blocks_run_in_the_grace_period(tmp_path):
             file.write("on_kill ")
 
     task = Task("t", action, timeout=1.0, on_kill=on_kill)
-    run = pipeline_of(task).run(executor="process")
+    with ProcessExecutor(1, kill_grace_s=60.0, preload=[__name__]) as executor:  # no time-out counts an import
+        run = pipeline_of(task).run(executor=executor)
     assert isinstance(run.failures["t"], TaskTimeoutError)
     assert path.read_text() == "on_kill finally "
 

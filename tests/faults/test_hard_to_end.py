@@ -82,6 +82,8 @@ def test_o7_a_sentry_that_was_stopped_is_continued_and_cleans_up(monkeypatch: py
         sentry = psutil.Process(zygote.pid)
         sentry.send_signal(signal.SIGSTOP)
         eventually(lambda: sentry.status() == psutil.STATUS_STOPPED)
+        [worker] = client.workers
         psutil.Process(zygote.server_pid).kill()
+        assert gone(worker.pid)  # else it may be the one that answers, and then nobody has heard of the end
         assert client.run("out = b'goes on'") == b"goes on"
         assert gone(child)
