@@ -2,8 +2,8 @@
 
 The watchdog has two stages. SIGALRM at the limit: its handler prints the stacks of this process and what is known of
 every descendant, then ends the suite. If the interpreter never comes back to run a handler (a C loop that holds the
-GIL), faulthandler's own thread does the same ten seconds later, without the descendants. No Python thread is used:
-tests count threads, and fork.
+GIL), or the loop of a run does not come to its next turn, faulthandler's own thread does the same ten seconds later,
+without the descendants. No Python thread is used: tests count threads, and fork.
 """
 
 from __future__ import annotations

@@ -18,20 +18,26 @@ from apscheduler.triggers.base import BaseTrigger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Of the clocks that nobody can set the one that goes on while the machine is suspended.
+#: Of the clocks that nobody can set the one that goes on while the machine is suspended. (APScheduler's sleep does not:
+#: after a suspension it wakes late by what was left of that, and finds the slots that were missed.)
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+#: A clock on the wall that goes wrong by more has been set.
+_SET = timedelta(seconds=0.1)
 
 
 class Steady(tzinfo):
     """A time zone whose ``datetime.now`` shows the real time of when it was made, and since then never jumps.
 
     APScheduler asks for the time of day and nothing else; an interval has nothing to do with that, and a clock that is
-    set back by an hour would stop a schedule for an hour. Moments of this zone compare and subtract with each other.
+    set back by an hour would stop a schedule for an hour. Moments of this zone compare and subtract with each other;
+    none of another zone can be converted to it.
     """
 
     def __init__(self) -> None:
         self._began = datetime.now(UTC).replace(tzinfo=self)
         self._began_s = time.clock_gettime(_CLOCK)
+        self._ahead = timedelta(0)  # the clock on the wall, of ours
 
     def fromutc(self, _time_of_day: datetime) -> datetime:
         """What ``datetime.now`` gives for what the clock on the wall shows."""
@@ -51,9 +57,11 @@ class Steady(tzinfo):
         return datetime.now(self)
 
     def on_the_wall(self, moment: datetime) -> datetime:
-        """When that is by the clock on the wall as it stands now (aware, local time). The same at each question."""
-        ahead_s = (datetime.now(UTC).replace(tzinfo=self) - self.now()).total_seconds()
-        return (moment.replace(tzinfo=UTC) + timedelta(seconds=round(ahead_s, 2))).astimezone()
+        """When that is by the clock on the wall as it stands now (aware, local time)."""
+        ahead = datetime.now(UTC).replace(tzinfo=self) - self.now()
+        if abs(ahead - self._ahead) > _SET:  # else the same moment would be told differently each time
+            self._ahead = ahead
+        return (moment.replace(tzinfo=UTC) + self._ahead).astimezone()
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped

@@ -154,9 +154,16 @@ class Pipeline:
         from .engine.handle import RunHandle
         from .engine.interrupts import Interrupts
 
-        with Interrupts():  # only of the start: the run itself has no say over the process's signals
-            launch = self._launch(context, executor, max_workers, timeout, keep_results, Interrupts())
-            return RunHandle(launch, self._ended, raise_on_failure)
+        handle: RunHandle | None = None
+        try:
+            with Interrupts(stops=False):  # handlers wait until it has begun; the run has no say over them
+                launch = self._launch(context, executor, max_workers, timeout, keep_results, Interrupts())
+                handle = RunHandle(launch, self._ended, raise_on_failure)
+        except BaseException:
+            if handle is not None:  # a handler has raised, and nobody will have the handle
+                handle.cancel()
+            raise
+        return handle
 
     def _launch(
         self,

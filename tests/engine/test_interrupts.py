@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import re
 import signal
@@ -14,10 +15,12 @@ import pytest
 
 from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
 from dremioframe.orchestration.engine.coordinator import Coordinator
+from dremioframe.orchestration.engine.handle import RunHandle
 from dremioframe.orchestration.engine.interrupts import Interrupts
-from dremioframe.orchestration.engine.launch import Launch
 from dremioframe.orchestration.pool import lifecycle, silence
-from dremioframe.orchestration.pool.supervisor import Lease
+from dremioframe.orchestration.pool.capacity import Capacity
+from dremioframe.orchestration.pool.dispatch import Dispatch
+from dremioframe.orchestration.pool.lifecycle import Lifecycle
 from dremioframe.orchestration.pool.zygote_client import ZygoteClient
 
 
@@ -229,18 +232,37 @@ def test_what_a_handler_raises_ends_the_run_and_comes_out(executor, heard, tmp_p
     assert pipeline.last_run.status == "CANCELLED"
 
 
-@pytest.mark.parametrize("where", ["open", "execute", "_record_end"])
-def test_a_handler_that_raises_costs_a_warm_pool_nothing(where, heard, monkeypatch):
+PLACES = [
+    (Capacity, "join"),
+    (Capacity, "acquire"),
+    (Dispatch, "submit"),
+    (Coordinator, "_record_end"),
+    (Lifecycle, "dismiss"),
+    (Capacity, "give_back"),
+]
+
+
+def meet(mine, others):
+    with open(mine, "w"), open(others):  # each opens for the other
+        return True
+
+
+def meet_other(others, mine):
+    with open(mine), open(others, "w"):
+        return True
+
+
+@pytest.mark.parametrize(("owner", "name"), PLACES, ids=lambda given: getattr(given, "__name__", given))
+def test_a_handler_that_raises_costs_a_warm_pool_nothing(owner, name, heard, tmp_path, monkeypatch):
     """Wherever it comes: nothing is half done. The next run has all workers, and sees nothing of this one."""
-    pipeline = Pipeline("p")
-    for number in range(6):
-        pipeline.add_task(Task(f"t{number}", int, args=(number,)))
-    owner = {"open": Lease, "execute": Launch, "_record_end": Coordinator}[where]
-    name = "__init__" if where == "open" else where
+    fifos = [str(tmp_path / "one"), str(tmp_path / "two")]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+    pipeline = Pipeline("p").add_task(Task("one", meet, args=fifos))
+    pipeline.add_task(Task("two", meet_other, args=fifos[::-1]))
     original = getattr(owner, name)
 
     def interrupted(*args, **kwargs):
-        signal.raise_signal(signal.SIGUSR1)
         done = original(*args, **kwargs)
         signal.raise_signal(signal.SIGUSR1)
         return done
@@ -251,8 +273,8 @@ def test_a_handler_that_raises_costs_a_warm_pool_nothing(where, heard, monkeypat
             once.setattr(owner, name, interrupted)
             with pytest.raises(LateError):
                 pipeline.run(executor=executor)
-        run = pipeline.run(executor=executor, timeout=60)
-    assert dict(run) == {f"t{number}": number for number in range(6)}
+        run = pipeline.run(executor=executor, timeout=30)
+    assert dict(run) == {"one": True, "two": True}
 
 
 def test_a_handler_that_raises_while_a_run_begins_leaves_no_process(heard, monkeypatch):
@@ -268,3 +290,73 @@ def test_a_handler_that_raises_while_a_run_begins_leaves_no_process(heard, monke
     with pytest.raises(LateError):
         pipeline.run(executor="process", max_workers=1)
     assert not psutil.Process().children()
+
+
+def test_a_handler_that_raises_while_handlers_are_taken_over_leaves_none_of_ours(heard, monkeypatch):
+    """SIGINT is ours by then, and SIGUSR2 not yet."""
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    getsignal = _signal.getsignal
+
+    def interrupted(number):
+        if number == signal.SIGUSR2:
+            heard.append(signal.getsignal(signal.SIGINT))
+            raise LateError
+        return getsignal(number)
+
+    with monkeypatch.context() as once:
+        once.setattr(_signal, "getsignal", interrupted)
+        with pytest.raises(LateError):
+            Interrupts().__enter__()
+    assert heard != [before[signal.SIGINT]]
+    assert {number: signal.getsignal(number) for number in signal.valid_signals()} == before
+
+
+def test_one_of_ours_that_is_left_somewhere_does_what_the_users_would(heard, default_sigterm):
+    with Interrupts():
+        left = signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGUSR2, left[0])
+    signal.raise_signal(signal.SIGUSR2)
+    assert heard == [signal.SIGUSR2]
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGTERM, left[1])
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+
+
+def test_a_forked_child_hears_its_signals_at_once(heard):
+    with Interrupts():
+        child = os.fork()
+        if not child:
+            signal.raise_signal(signal.SIGUSR2)
+            os._exit(len(heard))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
+def test_the_start_of_a_run_asks_nobodys_signal_to_stop_it(heard, monkeypatch):
+    """A handler that raises then cancels the run whose handle nobody will have; others hear what is theirs."""
+    handles = []
+    init = RunHandle.__init__
+    over = threading.Event()
+
+    def interrupted(self, *args):
+        init(self, *args)
+        handles.append(self)
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGINT)
+
+    first, second = Task("first", over.wait), Task("second", int)
+    first.set_downstream(second)
+    pipeline = Pipeline("p").add_task(first).add_task(second)
+    monkeypatch.setattr(RunHandle, "__init__", interrupted)
+    previous = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        with pytest.raises(LateError):
+            pipeline.start(executor="thread")
+        assert set(heard) == {signal.SIGUSR1, signal.SIGINT}
+        over.set()
+        handles[0].wait()
+        assert handles[0].result().status == "CANCELLED"
+    finally:
+        signal.signal(signal.SIGINT, previous)

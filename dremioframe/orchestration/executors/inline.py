@@ -87,8 +87,8 @@ class InlineSession:
 
     def _run(self, task: int, attempt: int) -> Outcome:
         limit_s = self._plan.timeouts[task]
-        self._in_user_code = True
         try:
+            self._in_user_code = True
             outcome = run_here(self._plan, self._inputs, task, attempt)
         except KeyboardInterrupt:  # Ctrl-C while it was made out how the attempt had ended
             if not self._interrupted:
