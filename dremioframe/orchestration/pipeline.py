@@ -153,10 +153,11 @@ class Pipeline:
         """
         from .engine.handle import RunHandle
         from .engine.interrupts import Interrupts
+        from .pool.undisturbed import Undisturbed
 
         handle: RunHandle | None = None
         try:
-            with Interrupts(stops=False):  # handlers wait until it has begun; the run has no say over them
+            with Undisturbed():  # the run itself, in another thread, has no say over signals
                 launch = self._launch(context, executor, max_workers, timeout, keep_results, Interrupts())
                 handle = RunHandle(launch, self._ended, raise_on_failure)
         except BaseException:
