@@ -33,6 +33,7 @@ from .errors import DefinitionError, ExecutorClosedError, NestedRunError, Orches
 from .payload.tokens import is_worker
 from .payload.traceback_text import format_error
 from .pipeline import Pipeline
+from .pool.undisturbed import Undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -252,6 +253,9 @@ class ScheduleHandle:
             if self._hear() == _ENDED:
                 return
             self._log().warning("pipeline {!r}: schedule ends at once, a run that goes on is cancelled", self._name)
+        except BaseException:  # another handler has raised, and nobody will have the schedule's handle
+            self.stop(cancel=True)
+            raise
         finally:
             for signum, disposition in previous.items():
                 signal.signal(signum, disposition)
@@ -321,16 +325,17 @@ class ScheduleHandle:
             self._tell("on_run raised", error)
 
     def _finish(self) -> None:
-        with self._lock:
-            if self._finishing:
-                return
-            self._finishing = True
-        self._scheduler.shutdown(wait=False)
-        if self._own_executor is not None:
-            self._own_executor.close()
-        atexit.unregister(self._end_with_interpreter)
-        self._ended.set()
-        self._news.put(_ENDED)
+        with Undisturbed():  # interrupted halfway, it would never be said to have ended
+            with self._lock:
+                if self._finishing:
+                    return
+                self._finishing = True
+            self._scheduler.shutdown(wait=False)
+            if self._own_executor is not None:
+                self._own_executor.close()
+            atexit.unregister(self._end_with_interpreter)
+            self._ended.set()
+            self._news.put(_ENDED)
 
     def _end_with_interpreter(self) -> None:
         if os.getpid() == self._pid:  # not in a forked child, whose it is not
@@ -361,16 +366,15 @@ class ScheduleHandle:
 
 
 def _warm_executor(pipeline: Pipeline, run_options: Mapping[str, Any]) -> ProcessExecutor | None:
-    executor = run_options.get("executor")
-    if (pipeline.executor if executor is None else executor) != "process":
+    if (run_options.get("executor") or pipeline.executor) != "process":
         return None
     from .executors.process import ProcessExecutor
 
-    max_workers = run_options.get("max_workers")
-    return ProcessExecutor(pipeline.max_workers if max_workers is None else max_workers)
+    return ProcessExecutor(run_options.get("max_workers") or pipeline.max_workers)
 
 
-def _check_caller(pipeline: object) -> None:
+def _check(pipeline: Pipeline, on_run: object, run_options: Mapping[str, Any]) -> None:
+    """Tell everything now that would otherwise be told again and again, run by run."""
     if is_worker():
         raise NestedRunError(
             "schedule_pipeline() was called in a worker process. Either task code called it, or a module that a worker "
@@ -380,10 +384,6 @@ def _check_caller(pipeline: object) -> None:
     if not isinstance(pipeline, Pipeline):
         raise DefinitionError(f"schedule_pipeline takes a Pipeline, not {pipeline!r:.200}")
 
-
-def _check(pipeline: Pipeline, on_run: object, run_options: Mapping[str, Any]) -> None:
-    """Tell everything now that would otherwise be told again and again, run by run."""
-    _check_caller(pipeline)
     if on_run is not None and not callable(on_run):
         raise DefinitionError(f"on_run must be a function that takes a run, or None, not {on_run!r:.200}")
     given = inspect.signature(pipeline.start).bind(**run_options)

@@ -10,7 +10,9 @@ import textwrap
 from typing import IO, Any
 
 import pytest
-from schedule_parts import PATIENCE_S
+from schedule_parts import NEVER_S, PATIENCE_S, pipeline_of, until
+
+from dremioframe.orchestration import ProcessExecutor, ScheduleHandle, schedule_pipeline
 
 # ------------------------------------------------------------------------------------------------------------- signals
 
@@ -203,3 +205,48 @@ def test_a_forked_child_is_told_that_a_schedule_is_its_parents(before: str, use:
     script = FORKING.format(before=before, use=use)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == f"{said}\nchild ended 0\nTrue 1\n", done.stderr
+
+
+# ------------------------------------------------------------------------------------------------- interrupted in this
+
+
+def test_a_stop_that_is_interrupted_ends_the_schedule_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody could ever end it, the interpreter's end included."""
+    close = ProcessExecutor.close
+
+    def interrupted(executor: ProcessExecutor) -> None:
+        signal.raise_signal(signal.SIGINT)
+        close(executor)
+
+    handle = schedule_pipeline(pipeline_of(int), NEVER_S, executor="process", blocking=False)
+    until(lambda: handle.run_count == 1 and handle._runner is None)
+    monkeypatch.setattr(ProcessExecutor, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        handle.stop()
+    assert handle.wait(PATIENCE_S)
+
+
+class LateError(Exception):
+    """What the user's handler raises."""
+
+
+def test_what_a_handler_raises_ends_a_blocking_schedule_and_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would have its handle."""
+    begun: list[ScheduleHandle] = []
+    begin = ScheduleHandle._begin
+
+    def noting(handle: ScheduleHandle) -> None:
+        begun.append(handle)
+        begin(handle)
+
+    def raise_late(number: int, frame: object) -> None:
+        raise LateError
+
+    monkeypatch.setattr(ScheduleHandle, "_begin", noting)
+    previous = signal.signal(signal.SIGUSR1, raise_late)
+    try:
+        with pytest.raises(LateError):
+            schedule_pipeline(pipeline_of(lambda: os.kill(os.getpid(), signal.SIGUSR1)), NEVER_S)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert begun[0].wait(PATIENCE_S)
