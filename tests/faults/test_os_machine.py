@@ -88,7 +88,7 @@ def test_o24_the_coordinator_signals_through_pidfds_only() -> None:
     }
     below = {"pool/zygote.py", "pool/sentry.py", "pool/kinship.py", "pool/preload.py"}  # never in the coordinator
     children = {"pool/zygote_client.py"}
-    themselves = {"failpoints.py", "engine/interrupts.py", "pool/worker.py"}
+    themselves = {"failpoints.py", "pool/undisturbed.py", "pool/worker.py"}
     assert users <= below | children | themselves
 
 
