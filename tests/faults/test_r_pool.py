@@ -44,7 +44,9 @@ def test_r7_a_worker_retires_and_its_end_is_not_reported_yet(arm: Any, gate: Any
     arm(**{point: f"{gate.action}@1"})
     with pool_client(warm=0, max_calls_per_worker=1) as client:
         calls = [client.submit("import os; out = str(os.getpid()).encode()") for _ in range(3)]
-        client.until(lambda: calls[0] in client.ended)
+        [worker] = client.workers
+        # What it has sent may be heard before its birth, and nobody is killed before that.
+        client.until(lambda: calls[0] in client.ended and worker.pidfd >= 0)
         retired = int(bytes(client.end(calls[0]).payload))
         gate.wait()
         # Who has the place now waits for its fork; nothing has been told of the one that had it.
