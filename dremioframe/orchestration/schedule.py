@@ -28,6 +28,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from . import options as checks
 from .cadence import Every, Steady, ThreadPerRun, missed_in_words, quiet, skipped_in_words
 from .compile import compile_tasks
+from .engine.latch import Latch
 from .engine.launch import RunOptions
 from .errors import DefinitionError, ExecutorClosedError, NestedRunError, OrchestrationError, RunFailedError
 from .payload.tokens import is_worker
@@ -134,7 +135,7 @@ class ScheduleHandle:
         self._runner: int | None = None  # identity of the thread of the run that goes on
         self._skipped = self._missed = 0  # slots, since they were last logged
         self._stopping = self._cancelling = self._finishing = False
-        self._ended = threading.Event()
+        self._ended = Latch()
         self._pid = os.getpid()
         self._news: SimpleQueue[int] = SimpleQueue()  # signals and _ENDED: put() is safe in a signal handler
         self._zone = zone = Steady()  # not the wall clock's, which somebody may set
@@ -161,7 +162,7 @@ class ScheduleHandle:
         """
         if self._has_ended():
             return
-        with self._lock:
+        with Undisturbed(), self._lock:  # a signal handler may call this, too
             self._stopping = True
             self._cancelling = self._cancelling or cancel
             idle, current = self._runner is None, self._current
@@ -192,8 +193,7 @@ class ScheduleHandle:
         """
         if self._has_ended():
             return None
-        with self._lock:
-            over = self._stopping or (self._max_runs is not None and self._begun >= self._max_runs)
+        over = self._stopping or (self._max_runs is not None and self._begun >= self._max_runs)
         due: datetime | None = None if over else getattr(self._job, "next_run_time", None)
         # The slot whose run has just begun stays there until APScheduler comes to write down the next one.
         return due and self._zone.on_the_wall(self._every.first_after(due, self._zone.now()))
@@ -215,14 +215,14 @@ class ScheduleHandle:
         return self._run_count
 
     def __repr__(self) -> str:
-        state = "ended" if self._ended.is_set() else "stopping" if self._stopping else "on"
+        state = "ended" if self._ended.is_set else "stopping" if self._stopping else "on"
         return f"<schedule of pipeline {self._pipeline.name!r}: {state}, {self._run_count} runs>"
 
     # -------------------------------------------------------------------------------------------------- its own parts
 
     def _has_ended(self) -> bool:
         """Touches no lock: one that was held at a fork stays so in the child."""
-        ended = self._ended.is_set()
+        ended = self._ended.is_set
         if not ended and os.getpid() != self._pid:
             raise ExecutorClosedError(
                 f"the schedule of pipeline {self._name!r} was used after fork: it goes on in the parent process, and "
@@ -383,7 +383,6 @@ def _check(pipeline: Pipeline, on_run: object, run_options: Mapping[str, Any]) -
         )
     if not isinstance(pipeline, Pipeline):
         raise DefinitionError(f"schedule_pipeline takes a Pipeline, not {pipeline!r:.200}")
-
     if on_run is not None and not callable(on_run):
         raise DefinitionError(f"on_run must be a function that takes a run, or None, not {on_run!r:.200}")
     given = inspect.signature(pipeline.start).bind(**run_options)

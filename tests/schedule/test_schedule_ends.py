@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import IO, Any
 
 import pytest
@@ -156,10 +157,14 @@ if child:
 FORKING = """
 import os, threading
 from dremioframe.orchestration import ExecutorClosedError, Pipeline, Task, schedule_pipeline
-started, go_on, ran = threading.Event(), threading.Event(), threading.Event()
+started, go_on, ran, held, let_go = (threading.Event() for _ in range(5))
 def action():
     started.set()
     go_on.wait()
+def hold():
+    with handle._lock:
+        held.set()
+        let_go.wait()
 pipeline = Pipeline("p").add_task(Task("t", action))
 handle = schedule_pipeline(pipeline, 3600, blocking=False, on_run=lambda run: ran.set())
 started.wait()
@@ -172,6 +177,7 @@ if not child:
         print(error, flush=True)
     os._exit(0)
 print("child ended", os.waitpid(child, 0)[1], flush=True)
+let_go.set()
 go_on.set()
 handle.stop()
 print(handle.wait(), handle.run_count)
@@ -182,7 +188,7 @@ INHERITED = (
 )
 AFTER_A_RUN = "go_on.set(); ran.wait()"
 AT_ITS_END = "go_on.set(); handle.stop(); handle.wait()"
-WITH_ITS_LOCK = "handle._lock.acquire(); threading.Timer(1.0, handle._lock.release).start()"
+WITH_ITS_LOCK = "threading.Thread(target=hold).start(); held.wait()"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -250,3 +256,33 @@ def test_what_a_handler_raises_ends_a_blocking_schedule_and_comes_out(monkeypatc
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert begun[0].wait(PATIENCE_S)
+
+
+class Interrupting:
+    """A lock; a signal comes as soon as it is held for the first time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._signals = [signal.SIGUSR1]
+
+    def __enter__(self) -> None:
+        assert self._lock.acquire(timeout=PATIENCE_S), "whoever holds it waits for the signal handler, which waits here"
+        while self._signals:
+            signal.raise_signal(self._signals.pop())
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_signal_handler_may_stop_it_in_the_middle_of_stop() -> None:
+    handle = schedule_pipeline(pipeline_of(int), NEVER_S, blocking=False)
+    until(lambda: handle.run_count == 1 and handle._runner is None)
+    stopped: list[None] = []
+    previous = signal.signal(signal.SIGUSR1, lambda *_: stopped.append(handle.stop()))
+    handle._lock = Interrupting()  # type: ignore[assignment]
+    try:
+        handle.stop()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert handle.wait(PATIENCE_S)
+    assert stopped == [None]

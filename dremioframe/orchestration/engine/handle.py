@@ -11,6 +11,7 @@ import threading
 from weakref import WeakSet
 
 from ..errors import ExecutorClosedError
+from .latch import Latch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class RunHandle:
         self._ended = ended
         self._raise_on_failure = raise_on_failure
         self._error: BaseException | None = None
-        self._done = threading.Event()
+        self._done = Latch()
         self._pid = os.getpid()
         # A daemon: the interpreter joins other threads before it lets anybody cancel what they do.
         self._thread = threading.Thread(target=self._drive, name="dremioframe-run", daemon=True)
@@ -58,7 +59,7 @@ class RunHandle:
         _cancel_at_exit(self)
 
     def __repr__(self) -> str:
-        state = "ended" if self._done.is_set() else "running"
+        state = "ended" if self._done.is_set else "running"
         return f"<run of pipeline {self._launch.run.pipeline_name!r}: {state}>"
 
     def __reduce__(self) -> NoReturn:
@@ -90,7 +91,7 @@ class RunHandle:
 
     def _has_ended(self) -> bool:
         """Touches no lock: one that was held at a fork stays so in the child."""
-        ended = self._done.is_set()
+        ended = self._done.is_set
         if not ended and os.getpid() != self._pid:
             name = self._launch.run.pipeline_name
             raise ExecutorClosedError(
