@@ -260,7 +260,11 @@ class ExecutorClosedError(OrchestrationError):
 
 
 class NestedRunError(OrchestrationError):
-    """``run()`` was called inside a worker process, or a task factory inside a running task."""
+    """``run()`` was called inside a worker process, or a task factory inside a running task.
+
+    Also if code that a run waits for in its own thread, a signal handler, say, starts another run on the same
+    ``ProcessExecutor``: each could wait for the other's workers.
+    """
 
 
 class RunFailedError(ExceptionGroup, OrchestrationError):

@@ -7,9 +7,10 @@ sockets (``pool``). This module can be imported on every platform: what needs Li
 from __future__ import annotations
 
 import sys
+import threading
 
 from .. import failpoints, options
-from ..errors import DefinitionError, WorkerStartError
+from ..errors import DefinitionError, NestedRunError, WorkerStartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class ProcessExecutor:
         usable = cpu.usable_cpus()
         self.max_workers = options.at_least_one("max_workers", max_workers) or usable
         threads = max(1, usable // self.max_workers)
+        self._running_in: set[int] = set()  # identities of threads
         self._env = {**cpu.thread_limit_env(threads), **_checked_env(env)}
         limit = options.at_least_one("max_tasks_per_worker", max_tasks_per_worker)
         if failpoints.armed and failpoints.hit("process.max_tasks"):
@@ -110,10 +112,26 @@ class ProcessExecutor:
             pass  # what is wrong is told by the first run, which tries again
 
     def open(self, plan: Plan, inputs: Inputs) -> ProcessSession:
-        """Begin one run; see :class:`~..interfaces.Executor`."""
+        """Begin one run; see :class:`~..interfaces.Executor`.
+
+        Raises:
+            NestedRunError: This thread is in the middle of another run of this executor. That one gives no worker back
+                before this one ends, which may wait for just that.
+        """
         from .process_session import ProcessSession  # far more than the pool's start needs
 
-        return ProcessSession(plan, inputs, self._pool, self._store, self._env)
+        thread = threading.get_ident()
+        if thread in self._running_in:
+            raise NestedRunError(
+                f"pipeline {plan.pipeline_name!r}: a run was started on a ProcessExecutor by code that another run on "
+                "it waits for in the same thread (a signal handler, a `retry_on` predicate, a log sink, the pickling "
+                "of an argument); start it in another thread, or give it an executor of its own"
+            )
+        session = ProcessSession(
+            plan, inputs, self._pool, self._store, self._env, lambda: self._running_in.discard(thread)
+        )
+        self._running_in.add(thread)
+        return session
 
     def close(self) -> None:
         """End all workers. Idempotent; runs that go on lose theirs."""

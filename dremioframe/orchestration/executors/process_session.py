@@ -22,7 +22,7 @@ from .process_outcome import ProcessOutcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import assert_never
 
     from ..errors import OrchestrationError
@@ -46,8 +46,17 @@ _run_numbers = count(1)
 class ProcessSession:
     """One run over leased workers; see :class:`~..interfaces.Session`."""
 
-    def __init__(self, plan: Plan, inputs: Inputs, pool: ProcessPool, store: Store, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        inputs: Inputs,
+        pool: ProcessPool,
+        store: Store,
+        env: Mapping[str, str],
+        on_close: Callable[[], object],
+    ) -> None:
         self._plan = plan
+        self._on_close = on_close
         self._store = store
         self._data = CallData(plan, inputs, env, store)
         self._tag = (next(_run_numbers) % _RUN_NUMBERS) << (_TASK_BITS + _ATTEMPT_BITS)
@@ -201,6 +210,7 @@ class ProcessSession:
         return False
 
     def close(self) -> list[tuple[str | None, str]]:
+        self._on_close()
         self._lease.close()
         self._data.close()
         self._store.tidy()
