@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -68,3 +70,32 @@ def test_a_late_thread_does_not_see_released_values():
     timed_out.set()
     assert finished.wait(30)
     assert "released" in seen[0]
+
+
+FORKING = """
+import os, signal, threading
+from dremioframe.orchestration import ExecutorClosedError, Pipeline, Task
+child, forked = None, threading.Event()
+
+def fork(*_):
+    global child
+    child = os.fork()
+    forked.set()
+
+def action():
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return forked.wait()
+
+signal.signal(signal.SIGUSR1, fork)
+try:
+    run = Pipeline("p", executor="thread").add_task(Task("t", action)).run()
+except ExecutorClosedError as error:
+    print(error, flush=True)
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), run["t"])
+"""
+
+
+def test_a_child_that_a_signal_handler_forks_is_told_that_the_run_is_its_parents():
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "a run was continued after fork: its threads are in the parent process only\n7 True\n", done
