@@ -14,6 +14,7 @@ from pool_client import Client
 from pool_waiting import alive, eventually, gone
 
 from dremioframe.orchestration.errors import ExecutorClosedError
+from dremioframe.orchestration.pool import process_pool
 from dremioframe.orchestration.pool.events import CallEnded, CallLost
 from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
 
@@ -144,6 +145,14 @@ def test_o18_ctrl_c_while_a_pool_is_being_closed_is_heard_when_it_is_closed(make
     assert gone(pid)
     with pytest.raises(ChildProcessError):
         os.waitpid(zygote.pid, os.WNOHANG)  # it has been reaped
+
+
+def test_a_pool_whose_close_was_interrupted_is_forgotten(make_pool, monkeypatch):
+    pool = make_pool()
+    monkeypatch.setattr(pool._capacity, "_wake_all", lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        pool.close()
+    assert pool._capacity not in process_pool._open
 
 
 def test_a_zygote_that_is_stopped_is_replaced_when_its_report_is_missed(make_pool, connect, monkeypatch):

@@ -214,6 +214,19 @@ def test_o10_no_descriptor_left_in_the_coordinator(make_pool, connect):
     assert client.run("out = b'afterwards'") == b"afterwards"
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_o10_no_descriptor_left_to_listen_to_warm_workers(make_pool, connect, left):
+    pool = make_pool()
+    warming = connect(pool)
+    warming.run("pass")
+    warming.lease.close()
+    before = len(os.listdir("/proc/self/fd"))
+    with few_descriptors(left), pytest.raises(WorkerStartError, match=os.strerror(errno.EMFILE)):
+        connect(pool)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert connect(pool).run("out = b'afterwards'") == b"afterwards"
+
+
 def test_o10_too_few_descriptors_for_another_worker_is_no_error(make_pool, connect):
     client = connect(make_pool(size=4))
     client.run("pass")

@@ -111,6 +111,7 @@ class ProcessPool:
 
         Raises:
             ExecutorClosedError: The pool is closed, or was inherited through ``os.fork``.
+            WorkerStartError: No descriptor is left to listen to workers by.
         """
         from .supervisor import Lease  # not before the fork server was started: that takes as long to boot
 
@@ -118,8 +119,11 @@ class ProcessPool:
 
     def close(self) -> None:
         """End all workers and everything below them, and wait for that. Idempotent. Leases still open lose theirs."""
-        self._capacity.close()
-        _open.discard(self._capacity)
+        try:
+            self._capacity.close()
+        finally:
+            if self._capacity.closed:  # else a signal handler has raised before anything was done
+                _open.discard(self._capacity)
 
     def __enter__(self) -> Self:
         return self

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import time
 
+from ..errors import WorkerStartError
 from .bell import Bell
 from .channel import OutOfDescriptors
 from .deadlines import Deadlines
@@ -73,19 +74,18 @@ class Lease:
         max_workers: int | None,
         ended_type: type[CallEnded] = CallEnded,
     ) -> None:
+        """
+        Raises:
+            WorkerStartError: No descriptor is left to listen to workers by.
+        """
         capacity.check_usable()
         size = capacity.options.size
         self._pool = pool  # a pool is not collected while it is in use
         self._capacity = capacity
-        self._floor = floor = Floor()
-        self._bell = bell = Bell()
+        self._floor, self._bell = _ready_to_listen()
+        floor = self._floor
         self._retreating = False  # some worker is to leave as soon as it is empty
         self._zygote: ZygoteClient | None = None
-        try:
-            floor.watch(bell.fd, bell.heard)
-        except OSError:
-            self.abandon()
-            raise
         window = Window()
         self._desk = desk = Desk(floor, on_request, store)
         self._intake = Intake(floor, desk, window, capacity, ended_type)
@@ -369,3 +369,21 @@ class Lease:
             worker.close()
         else:
             self._lifecycle.dismiss(worker)
+
+
+def _ready_to_listen() -> tuple[Floor, Bell]:
+    """A floor that hears its bell.
+
+    Raises:
+        WorkerStartError: No descriptor, or no memory, is left for it.
+    """
+    try:
+        floor, bell = Floor(), Bell()
+        try:
+            floor.watch(bell.fd, bell.heard)
+        except OSError:
+            bell.abandon()
+            raise
+    except OSError as error:
+        raise WorkerStartError(f"cannot listen to workers: {error}") from error
+    return floor, bell
