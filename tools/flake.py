@@ -124,35 +124,41 @@ class Series:
             raise FlakeError(f"{output}\n{name}: failed with {run.returncode}{hang}")
 
 
-def both_ways(name: str, tests: list[str], times: int, limit_s: float) -> None:
-    """The same tests on starved cores, on each a repetition at a time; then as many side by side as the machine is."""
-    cores = sorted(os.sched_getaffinity(0))
+def repeat(what: str, tests: list[str], times: int, way: str, options: argparse.Namespace) -> None:
+    """As many repetitions side by side as there are cores, starved ones on one core each; and note the figures.
+
+    Raises:
+        FlakeError: One failed.
+    """
+    began, cores = time.monotonic(), sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        befores = [stack.enter_context(starved(core)) for core in cores]
-        Series(f"{name}, starved", tests, befores, limit_s).run(times)
-    Series(name, tests, [[] for _ in cores], limit_s).run(times)
+        befores = [stack.enter_context(starved(core)) if way == "starved" else [] for core in cores]
+        Series(f"{what}, {way}", tests, befores, options.limit).run(times)
+    took = f"0 failures, 0 watchdog hits; {(time.monotonic() - began) / 60:.0f} min"
+    measure = what + (", starved" if way == "starved" else "")
+    command = f"make flake ARGS='--times {options.times} --suite {options.suite}'"
+    for figure in ("F22", "F23"):
+        figures.note(figure, measure, "0 failures", took, times, command)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make flake ARGS=...", description=__doc__)
     parser.add_argument("--times", type=int, default=50, help="of the tests of processes and races, each way")
     parser.add_argument("--suite", type=int, default=3, help="of the whole suite, each way")
+    parser.add_argument("--way", choices=("starved", "normal"), help="only one of both")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds for one repetition")
     parser.add_argument("tests", nargs="*", default=RACES)
     options = parser.parse_args()
-    for what, tests, times in (("races", options.tests, options.times), ("suite", [], options.suite)):
-        began = time.monotonic()
-        try:
-            both_ways(what, tests, times, options.limit)
-        except FlakeError as flake:
-            sys.exit(str(flake))
-        if not times:
-            continue
-        took = f"0 failures, 0 watchdog hits; {(time.monotonic() - began) / 60:.0f} min"
-        command = f"make flake ARGS='--times {options.times} --suite {options.suite}'"
-        measure = "tests of processes and races" if what == "races" else "the whole suite"
-        for figure in ("F22", "F23"):
-            figures.note(figure, f"{measure}, half of the repetitions starved", "0 failures", took, 2 * times, command)
+    for what, tests, times in (
+        ("tests of processes and races", options.tests, options.times),
+        ("the whole suite", [], options.suite),
+    ):
+        for way in ("starved", "normal"):
+            if times and options.way in {None, way}:
+                try:
+                    repeat(what, tests, times, way, options)
+                except FlakeError as flake:
+                    sys.exit(str(flake))
 
 
 if __name__ == "__main__":

@@ -65,8 +65,13 @@ class Client:
         return event
 
     def run(self, source, **options):
-        """Run to the end; returns the payload of a call that is expected to succeed."""
+        """Run to the end; returns the payload of a call that is expected to succeed.
+
+        What a worker sends may be heard before its birth. Here that is awaited, too: until then nobody can know whether
+        the process is alive.
+        """
         event = self.end(self.submit(source, **options))
+        self.until(lambda: all(worker.pidfd >= 0 or worker.exit is not None for worker in self.workers))
         assert isinstance(event, CallEnded), event
         payload = event.payload if event.segment is None else event.segment.read()
         if event.segment is not None:
