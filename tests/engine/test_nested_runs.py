@@ -87,7 +87,7 @@ def test_by_the_pickling_of_an_argument(executor, nested):
     run = Pipeline("outer").add_task(Task("t", abs, (Nesting(nested),))).run(executor=executor)
     error = run.failures["t"]
     assert isinstance(error, PayloadError)
-    assert "start it in another thread, or give it an executor of its own" in str(error)
+    assert "give it an executor of its own, or use start()" in str(error)
 
 
 @pytest.mark.parametrize("other", ["process", "thread", "inline"])

@@ -125,7 +125,7 @@ class ProcessExecutor:
             raise NestedRunError(
                 f"pipeline {plan.pipeline_name!r}: a run was started on a ProcessExecutor by code that another run on "
                 "it waits for in the same thread (a signal handler, a `retry_on` predicate, a log sink, the pickling "
-                "of an argument); start it in another thread, or give it an executor of its own"
+                "of an argument); give it an executor of its own, or use start() and do not wait for it there"
             )
         session = ProcessSession(
             plan, inputs, self._pool, self._store, self._env, lambda: self._running_in.discard(thread)
