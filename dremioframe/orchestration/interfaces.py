@@ -236,6 +236,8 @@ class Executor(Protocol):
         Raises:
             ExecutorClosedError: It was closed, or belongs to another process.
             DefinitionError: It cannot run this plan (an option it does not know).
+            WorkerStartError: There is nothing to run attempts in.
+            NestedRunError: It is in the middle of a run in this thread, and cannot begin another there.
         """
 
     def close(self) -> None:

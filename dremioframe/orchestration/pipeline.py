@@ -109,6 +109,7 @@ class Pipeline:
         Raises:
             DefinitionError: The pipeline cannot run as written; nothing was started.
             WorkerStartError: No worker could be started.
+            NestedRunError: Called in a worker process, or by what a run on the same executor waits for in this thread.
             KeyboardInterrupt: Ctrl-C; ``last_run`` has what had been done by then.
             RunFailedError, RunCancelledError: With ``raise_on_failure=True``.
 

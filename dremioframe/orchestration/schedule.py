@@ -153,7 +153,7 @@ class ScheduleHandle:
     # ---------------------------------------------------------------------------------------------------- for users
 
     def stop(self, *, cancel: bool = False) -> None:
-        """End the schedule after the run that goes on, if one does. Returns at once; may be called again.
+        """End the schedule after the run that goes on, if one does. Returns at once; signal handlers may call it, too.
 
         Args:
             cancel: Cancel that run, too.
@@ -162,14 +162,15 @@ class ScheduleHandle:
         """
         if self._has_ended():
             return
-        with Undisturbed(), self._lock:  # a signal handler may call this, too
-            self._stopping = True
-            self._cancelling = self._cancelling or cancel
-            idle, current = self._runner is None, self._current
-        if cancel and current is not None:
-            current.cancel()
-        if idle:
-            self._finish()
+        with Undisturbed():  # interrupted halfway, nobody would end it
+            with self._lock:
+                self._stopping = True
+                self._cancelling = self._cancelling or cancel
+                idle, current = self._runner is None, self._current
+            if cancel and current is not None:
+                current.cancel()
+            if idle:
+                self._finish()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the schedule has ended, at most ``timeout`` seconds; says whether it has.
@@ -183,7 +184,7 @@ class ScheduleHandle:
             return True
         if threading.get_ident() == self._runner:
             raise OrchestrationError("on_run cannot wait for the end of its own schedule; call stop() and return")
-        return self._ended.wait(timeout)
+        return self._ended.wait(timeout) or self._has_ended()
 
     @property
     def next_run_at(self) -> datetime | None:
@@ -268,7 +269,7 @@ class ScheduleHandle:
             try:
                 return self._news.get(timeout=_LOOK_UP_S)
             except Empty:
-                continue
+                self._has_ended()  # tells a forked child that it is not its own
 
     def _take_turn(self) -> None:
         """One slot, in a thread of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import mmap
 import os
@@ -88,8 +89,9 @@ def test_f25_a_stopped_coordinator_times_nobody_out_who_was_in_time():
 def test_flake_ends_at_the_first_failure_and_shows_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(flake, "PYTEST", [*flake.PYTEST[:-1], "1"])  # two tests need no five processes
     (tmp_path / "test_it.py").write_text("def test_good(): pass\ndef test_bad(): assert 'odd' == 'even'\n")
+    options = argparse.Namespace(times=3, suite=0, limit=200.0)
     with pytest.raises(flake.FlakeError, match="'odd' == 'even'"):
-        flake.both_ways("odd", [str(tmp_path)], 3, 200.0)
+        flake.repeat("odd", [str(tmp_path)], 3, "starved", options)
     said = capsys.readouterr().out
     assert "odd, starved 1/3" in said
     assert len(said.splitlines()) <= len(os.sched_getaffinity(0))

@@ -84,6 +84,37 @@ print(handle.result()["t"])
     ), done.stderr
 
 
+def test_a_child_that_a_signal_handler_forks_in_the_middle_of_a_wait_is_told():
+    code = """
+import os, signal, threading, time
+from dremioframe.orchestration import ExecutorClosedError, Pipeline, Task
+child, forked, started = None, threading.Event(), threading.Event()
+
+def fork(*_):
+    global child
+    child = os.fork()
+    forked.set()
+
+def action():
+    started.wait()
+    while not handle._done._waiting:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return forked.wait()
+
+signal.signal(signal.SIGUSR1, fork)
+handle = Pipeline("p").add_task(Task("t", action)).start(executor="thread")
+started.set()
+try:
+    ended = handle.wait()
+except ExecutorClosedError:
+    os._exit(7)
+print(ended, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = script(code)
+    assert done.stdout == "True 7\n", done.stderr
+
+
 def test_a_forked_child_may_read_a_run_that_had_ended():
     code = """
 import os

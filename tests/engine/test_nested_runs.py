@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import time
 
 import pytest
 
 from dremioframe.orchestration import (
+    ExecutorClosedError,
     NestedRunError,
     PayloadError,
     Pipeline,
     ProcessExecutor,
     Task,
     WorkerLostError,
+    WorkerStartError,
 )
 
 ALL_WORKERS = 1
@@ -94,3 +98,44 @@ def test_by_the_pickling_of_an_argument(executor, nested):
 def test_another_executor_is_no_matter(executor, nested, other):
     argument = Nesting(lambda: nested(other))
     assert Pipeline("outer").add_task(Task("t", abs, (argument,))).run(executor=executor)["t"] == 7
+
+
+def test_a_child_forked_meanwhile_is_told_what_concerns_it(executor, nested):
+    told, tell = os.pipe()
+
+    def fork_and_nest():
+        child = os.fork()
+        if not child:
+            try:
+                nested()
+            except ExecutorClosedError as error:
+                os.write(tell, str(error).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        return 7
+
+    run = Pipeline("outer").add_task(Task("t", abs, (Nesting(fork_and_nest),))).run(executor=executor)
+    assert run["t"] == 7
+    os.close(tell)
+    with open(told, "rb") as heard:
+        assert b"the process pool was used after fork" in heard.read()
+
+
+def test_a_run_that_finds_no_descriptor_to_listen_by_is_one_that_was_cancelled(executor):
+    pipeline = Pipeline("p").add_task(Task("t", int))
+    pipeline.run(executor=executor)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(map(int, os.listdir("/proc/self/fd")))
+    held = [os.dup(0)]
+    while held[-1] < used:
+        held.append(os.dup(0))  # no gap is left below the limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1] + 1, hard))
+    try:
+        with pytest.raises(WorkerStartError, match=os.strerror(errno.EMFILE)):
+            pipeline.run(executor=executor)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in held:
+            os.close(fd)
+    assert pipeline.last_run.status == "CANCELLED"
+    assert pipeline.last_run.tasks["t"].status == "CANCELLED"

@@ -15,7 +15,7 @@ from pool_waiting import alive, gone
 from dremioframe.orchestration.errors import WorkerStartError
 from dremioframe.orchestration.payload import references
 from dremioframe.orchestration.pool.events import CallEnded, CallReturned
-from dremioframe.orchestration.pool.floor import NEVER
+from dremioframe.orchestration.pool.floor import NEVER, Floor
 
 
 def fails_to_start(client):
@@ -224,6 +224,21 @@ def test_o10_no_descriptor_left_to_listen_to_warm_workers(make_pool, connect, le
     with few_descriptors(left), pytest.raises(WorkerStartError, match=os.strerror(errno.EMFILE)):
         connect(pool)
     assert len(os.listdir("/proc/self/fd")) == before
+    assert connect(pool).run("out = b'afterwards'") == b"afterwards"
+
+
+def test_o10_what_was_opened_to_listen_is_given_back(make_pool, connect, monkeypatch):
+    def watch(floor, fd, handler):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    pool = make_pool()
+    pool.start()
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as first_only:
+        first_only.setattr(Floor, "watch", watch)
+        with pytest.raises(WorkerStartError, match=os.strerror(errno.ENOMEM)) as caught:
+            connect(pool)
+    assert len(os.listdir("/proc/self/fd")) == before, caught.value
     assert connect(pool).run("out = b'afterwards'") == b"afterwards"
 
 

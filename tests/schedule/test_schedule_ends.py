@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import nullcontext
 from typing import IO, Any
 
 import pytest
@@ -274,15 +275,51 @@ class Interrupting:
         self._lock.release()
 
 
-def test_a_signal_handler_may_stop_it_in_the_middle_of_stop() -> None:
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_signal_handler_may_stop_it_or_raise_in_the_middle_of_stop(raises: bool) -> None:
     handle = schedule_pipeline(pipeline_of(int), NEVER_S, blocking=False)
     until(lambda: handle.run_count == 1 and handle._runner is None)
-    stopped: list[None] = []
-    previous = signal.signal(signal.SIGUSR1, lambda *_: stopped.append(handle.stop()))
+    heard: list[int] = []
+
+    def hear(number: int, _frame: object) -> None:
+        handle.stop()
+        heard.append(number)
+        if raises:
+            raise LateError
+
+    previous = signal.signal(signal.SIGUSR1, hear)
     handle._lock = Interrupting()  # type: ignore[assignment]
     try:
-        handle.stop()
+        with pytest.raises(LateError) if raises else nullcontext():
+            handle.stop()
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert handle.wait(PATIENCE_S)
-    assert stopped == [None]
+    assert heard == [signal.SIGUSR1]
+
+
+FORKED_BY_A_HANDLER = """
+import os, signal
+from dremioframe.orchestration import ExecutorClosedError, Pipeline, Task, schedule_pipeline
+child = None
+
+def fork(*_):
+    global child
+    child = os.fork()
+
+signal.signal(signal.SIGUSR1, fork)
+pipeline = Pipeline("p").add_task(Task("t", os.kill, (os.getpid(), signal.SIGUSR1)))
+try:
+    handle = schedule_pipeline(pipeline, 0.01, max_runs=3)
+except ExecutorClosedError:
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), handle.run_count)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_a_signal_handler_forks_is_told_that_a_blocking_schedule_is_its_parents() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED_BY_A_HANDLER], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "7 3\n", done.stderr

@@ -14,11 +14,12 @@ attempt runs (``executors``, ``attempt``), unpickling of user data (nobody in th
 
 from __future__ import annotations
 
+import os
 from random import Random
 
 from .. import failpoints
 from ..attempt import LocalOutcome
-from ..errors import FailTask, OrchestrationError
+from ..errors import ExecutorClosedError, FailTask, OrchestrationError, WorkerStartError
 from ..interfaces import OutcomeStatus
 from ..machine.protocol import (
     AttemptCancelled,
@@ -117,9 +118,17 @@ class Coordinator:
         """Run to the end; what came of it is in the run's data.
 
         Raises:
-            WorkerStartError: No worker could be started; unfinished tasks are CANCELLED.
+            WorkerStartError: No worker could be started, or listened to; unfinished tasks are CANCELLED.
+            ExecutorClosedError: The executor was closed; or a signal handler has forked, and this is the child.
+            NestedRunError: This thread is in the middle of another run on the same executor, which waits for this one.
         """
-        session = self._session = self._executor.open(self._plan, self._results)
+        try:
+            session = self._session = self._executor.open(self._plan, self._results)
+        except WorkerStartError:
+            self._perform(self._machine.start())
+            self._give_up()
+            self._record_end(0.0)
+            raise
         try:
             self._data.started_s = started_s = session.now()
             self._deadline_s = None if self._timeout_s is None else started_s + self._timeout_s
@@ -142,13 +151,20 @@ class Coordinator:
         machine, session = self._machine, self._session
         while not machine.finished:
             if self._interrupts.held:
-                self._interrupts.hand_on()
+                self._hand_on_signals()
             if not (failpoints.armed and failpoints.hit("coordinator.stops")):
                 self._take_in_stops()  # before anything new starts
             if not machine.finished:
                 self._dispatch()
                 self._take_in(session.wait(self._wait_limit_s()))
                 self._check()
+
+    def _hand_on_signals(self) -> None:
+        pid = os.getpid()
+        self._interrupts.hand_on()
+        if os.getpid() != pid:  # nothing more may begin here: it goes on there
+            name = self._plan.pipeline_name
+            raise ExecutorClosedError(f"the run of pipeline {name!r} goes on in the parent process, not after fork")
 
     def _dispatch(self) -> None:
         """Hand ready attempts to the executor, as many as it has room for."""

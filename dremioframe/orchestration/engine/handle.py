@@ -87,7 +87,7 @@ class RunHandle:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, at most ``timeout`` seconds; says whether it has."""
-        return self._has_ended() or self._done.wait(timeout)
+        return self._has_ended() or self._done.wait(timeout) or self._has_ended()
 
     def _has_ended(self) -> bool:
         """Touches no lock: one that was held at a fork stays so in the child."""

@@ -7,11 +7,16 @@ step in C: an exception leaves nothing behind that another would meet.
 
 from __future__ import annotations
 
+import math
+import os
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
+
+_LOOK_UP_S = 0.5
 
 
 class Latch:
@@ -34,14 +39,22 @@ class Latch:
             lock.release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has happened, at most ``timeout`` seconds; says whether it has."""
-        own = threading.Lock()
+        """Wait until it has happened, at most ``timeout`` seconds; says whether it has.
+
+        In a child made by ``os.fork`` (by a signal handler in the middle of this, say) nobody sets it: there False is
+        given within half a second.
+        """
+        pid, own = os.getpid(), threading.Lock()
         own.acquire()
         self._waiting[own] = None
+        left_s = math.inf if timeout is None else max(0.0, timeout)
+        end = time.monotonic() + left_s
         try:
-            if not self.is_set:  # looked at after it can be found there: set() cannot slip through between
-                # A second time: until set() has released it.
-                own.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            # Looked at after it can be found there: set() cannot slip through between.
+            while not self.is_set and not own.acquire(timeout=min(left_s, _LOOK_UP_S)):
+                left_s = max(0.0, end - time.monotonic())
+                if not left_s or os.getpid() != pid:
+                    break
         finally:
             self._waiting.pop(own, None)
         return self.is_set

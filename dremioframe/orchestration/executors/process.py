@@ -6,6 +6,7 @@ sockets (``pool``). This module can be imported on every platform: what needs Li
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -14,7 +15,6 @@ from ..errors import DefinitionError, NestedRunError, WorkerStartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn, Self
 
@@ -80,7 +80,7 @@ class ProcessExecutor:
         usable = cpu.usable_cpus()
         self.max_workers = options.at_least_one("max_workers", max_workers) or usable
         threads = max(1, usable // self.max_workers)
-        self._running_in: set[int] = set()  # identities of threads
+        self._running_in: set[tuple[int, int]] = set()  # (process, thread)
         self._env = {**cpu.thread_limit_env(threads), **_checked_env(env)}
         limit = options.at_least_one("max_tasks_per_worker", max_tasks_per_worker)
         if failpoints.armed and failpoints.hit("process.max_tasks"):
@@ -120,7 +120,7 @@ class ProcessExecutor:
         """
         from .process_session import ProcessSession  # far more than the pool's start needs
 
-        thread = threading.get_ident()
+        thread = os.getpid(), threading.get_ident()
         if thread in self._running_in:
             raise NestedRunError(
                 f"pipeline {plan.pipeline_name!r}: a run was started on a ProcessExecutor by code that another run on "

@@ -210,8 +210,10 @@ class ProcessSession:
         return False
 
     def close(self) -> list[tuple[str | None, str]]:
-        self._on_close()
-        self._lease.close()
+        try:
+            self._lease.close()
+        finally:
+            self._on_close()
         self._data.close()
         self._store.tidy()
         overdraft = self._store.overdraft()

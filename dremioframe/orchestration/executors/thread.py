@@ -9,7 +9,6 @@ looks at ``_running``, so there is no lock.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from queue import Empty, SimpleQueue
 
 from .. import failpoints, options
 from ..attempt import LocalOutcome
-from ..errors import ExecutorClosedError, OrchestrationError, RunCancelledError, WorkerStartError
+from ..errors import OrchestrationError, RunCancelledError, WorkerStartError
 from ..interfaces import OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.diagnosis import describe
@@ -103,7 +102,6 @@ class ThreadSession:
         self._inputs = inputs
         self._size = size
         self._grace_s = grace_s
-        self._pid = os.getpid()
         self._jobs: SimpleQueue[_Running | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[_Running, Outcome] | None] = SimpleQueue()
         self._running: dict[tuple[int, int], _Running] = {}
@@ -201,8 +199,6 @@ class ThreadSession:
         return LocalOutcome(OutcomeStatus.CANCELLED, failure=Failure.own(error), abandoned=True)
 
     def wait(self, timeout_s: float | None) -> Turn:
-        if os.getpid() != self._pid:  # a signal handler has forked, and the child has returned from it
-            raise ExecutorClosedError("a run was continued after fork: its threads are in the parent process only")
         if not self._ended and not self._returned:
             self._receive(self._limit(timeout_s))
         overdue = self._find_overdue() if self._times_limited else []

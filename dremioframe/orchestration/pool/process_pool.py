@@ -16,6 +16,7 @@ from ..payload.store import Store
 from . import memory
 from .capacity import Capacity
 from .events import CallEnded
+from .undisturbed import Undisturbed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class ProcessPool:
 
         Raises:
             ExecutorClosedError: The pool is closed, or was inherited through ``os.fork``.
-            WorkerStartError: No descriptor is left to listen to workers by.
+            WorkerStartError: No descriptor or no memory is left to listen to workers by.
         """
         from .supervisor import Lease  # not before the fork server was started: that takes as long to boot
 
@@ -119,11 +120,7 @@ class ProcessPool:
 
     def close(self) -> None:
         """End all workers and everything below them, and wait for that. Idempotent. Leases still open lose theirs."""
-        try:
-            self._capacity.close()
-        finally:
-            if self._capacity.closed:  # else a signal handler has raised before anything was done
-                _open.discard(self._capacity)
+        _end(self._capacity)
 
     def __enter__(self) -> Self:
         return self
@@ -138,22 +135,31 @@ class ProcessPool:
 _open: set[Capacity] = set()
 
 
+def _end(capacity: Capacity) -> None:
+    """Close it and forget it, also if a signal handler raises when it is closed."""
+    try:
+        capacity.close()
+    finally:
+        if capacity.closed:  # else one has raised before anything was done
+            _open.discard(capacity)
+
+
 def _dropped(capacity: Capacity) -> None:
     """The pool was garbage-collected. No lease is open: it would hold the pool."""
     if failpoints.armed and failpoints.hit("process_pool.dropped"):
         return
     forgotten = not capacity.closed and os.getpid() == capacity.pid
-    capacity.close()
-    _open.discard(capacity)
+    _end(capacity)
     if forgotten:  # said last: a warning may be an error
         warnings.warn("a process pool was dropped without close()", ResourceWarning, stacklevel=2)
 
 
 @atexit.register
 def _close_all() -> None:
-    for capacity in list(_open):
-        capacity.close()
-    _open.clear()
+    with Undisturbed():  # one that is interrupted would leave the others to their fork servers
+        for capacity in list(_open):
+            capacity.close()
+        _open.clear()
 
 
 def _after_fork_in_child() -> None:

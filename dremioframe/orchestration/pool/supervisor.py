@@ -76,7 +76,7 @@ class Lease:
     ) -> None:
         """
         Raises:
-            WorkerStartError: No descriptor is left to listen to workers by.
+            WorkerStartError: No descriptor or no memory is left to listen to workers by.
         """
         capacity.check_usable()
         size = capacity.options.size
@@ -375,15 +375,17 @@ def _ready_to_listen() -> tuple[Floor, Bell]:
     """A floor that hears its bell.
 
     Raises:
-        WorkerStartError: No descriptor, or no memory, is left for it.
+        WorkerStartError: No descriptor or no memory is left for it.
     """
+    floor: Floor | None = None
+    bell: Bell | None = None
     try:
-        floor, bell = Floor(), Bell()
-        try:
-            floor.watch(bell.fd, bell.heard)
-        except OSError:
-            bell.abandon()
-            raise
+        floor = Floor()
+        bell = Bell()
+        floor.watch(bell.fd, bell.heard)
     except OSError as error:
+        for part in (floor, bell):
+            if part is not None:
+                part.close()
         raise WorkerStartError(f"cannot listen to workers: {error}") from error
     return floor, bell
