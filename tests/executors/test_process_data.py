@@ -79,3 +79,10 @@ def test_elsewhere_it_says_in_one_sentence_that_it_is_not_there():
     assert result.returncode == 0, result.stderr
     sentence = "executor='process' is not there yet on darwin; use 'thread' or 'inline'"
     assert result.stdout.splitlines() == [sentence, sentence, "0"]
+
+
+def test_a_numeric_library_is_preloaded_whatever_the_number_of_workers():
+    """With more than one thread a worker it would leave threads running, and these do not outlive a fork."""
+    with ProcessExecutor(1, preload=["numpy"]) as executor:
+        run = Pipeline("p").add_task(Task("t", lambda: "numpy" in sys.modules)).run(executor=executor)
+    assert run["t"]

@@ -88,6 +88,28 @@ def test_on_stop_may_ask_although_it_has_interrupted_a_question(make_pool, conne
     assert heard[1:] == [b"hook", b"hook: answer to hook"]
 
 
+@pytest.mark.parametrize("asleep", ["time.sleep(600)", "subprocess.run(['sleep', '600'])"])
+def test_a_task_that_sleeps_beside_native_threads_is_told_in_its_main_thread(make_pool, connect, asleep):
+    """The kernel gives a signal to another thread if the main one has still to take the one before it."""
+    client = connect(make_pool(kill_grace_s=30, threads_per_worker=4, env={"OPENBLAS_NUM_THREADS": "4"}))
+    for _ in range(10):
+        call_id = client.submit(f"""
+            import numpy, os, subprocess, time
+            numpy.ones((800, 800)) @ numpy.ones((800, 800))
+            assert len(os.listdir("/proc/self/task")) > 1
+            ports.request(b"here")
+            try:
+                {asleep}
+            finally:
+                ports.request(b"finally")
+        """)
+        assert client.hear() == "here"
+        event, _ = stop(client, call_id)
+        assert client.heard == ["finally"]
+        client.heard.clear()
+        assert not event.killed
+
+
 def test_a_second_sigterm_does_not_interrupt_the_finally_blocks(make_pool, connect):
     client = connect(make_pool(kill_grace_s=5))
     source = """

@@ -34,7 +34,7 @@ class ProcessExecutor:
     Args:
         max_workers: Most tasks at once; None takes the CPUs this process may use (affinity and cgroup quota counted).
         preload: Modules imported once, before workers are forked; one that leaves threads running is refused by name.
-            All imports together may take two minutes.
+            All imports together may take two minutes. Numeric libraries then get one thread in each worker.
         initializer: Called once in each new worker, with ``initargs``; may take two minutes.
         initargs: Arguments of ``initializer``.
         max_tasks_per_worker: A worker is replaced after so many attempts; None means never.
@@ -79,7 +79,7 @@ class ProcessExecutor:
 
         usable = cpu.usable_cpus()
         self.max_workers = options.at_least_one("max_workers", max_workers) or usable
-        threads = max(1, usable // self.max_workers)
+        threads = 1 if preload else max(1, usable // self.max_workers)  # threads do not outlive a fork
         self._running_in: set[tuple[int, int]] = set()  # (process, thread)
         self._env = {**cpu.thread_limit_env(threads), **_checked_env(env)}
         limit = options.at_least_one("max_tasks_per_worker", max_tasks_per_worker)

@@ -27,6 +27,8 @@ from .floor import NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .floor import Floor
     from .stopping import Stops
     from .worker_handle import WorkerHandle
@@ -120,7 +122,7 @@ class MemoryLimits:
         processes = {pid: footprint.held_bytes(pid) for pid in pids}
         used = sum(processes.values()) - before
         if used > watched.most and len(processes) > 1:
-            processes = {pid: footprint.share_bytes(pid) for pid in pids}
+            processes = min((_shares(pids), _shares(pids)), key=lambda shares: sum(shares.values()))
             used = sum(processes.values()) - before
         processes[worker.pid] -= before
         if worker.order is not None and not watched.told:  # it is being stopped for something else
@@ -143,3 +145,8 @@ class MemoryLimits:
         shares = [(pid, footprint.command(pid), max(0, size)) for pid, size in processes.items() if size]
         peak = footprint.peak_bytes(worker.pid)
         self._floor.events.append(CallOverMemory(watched.call_id, watched.limit, used, tuple(shares), peak))
+
+
+def _shares(pids: Iterable[int]) -> dict[int, int]:
+    """What each has of their memory. Too much if one ends meanwhile: then those read later have its share as well."""
+    return {pid: footprint.share_bytes(pid) for pid in pids}

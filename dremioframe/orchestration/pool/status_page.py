@@ -37,6 +37,7 @@ SENT = 5  # by the coordinator: how many calls it has sent in all and not taken 
 WRITTEN = 6  # how many bytes of outcomes went to the ring
 READ = 7  # by the coordinator: how many of them it has read
 HELD = 8  # how much private memory it had when it began a call with a memory limit; 0: no such call has begun
+TOLD = 9  # 1 once the worker's main thread knows that it is to end
 
 
 class Farewell:
@@ -93,6 +94,10 @@ class StatusPage:
             started_ns = slots[STARTED_NS]
             if slots[RUNNING] == call_id:
                 return call_id, started_ns
+
+    def knows_of_its_end(self) -> bool:
+        """Whether SIGTERM has reached what it was meant for."""
+        return bool(self.slots[TOLD])
 
     def dump(self) -> str:
         """What faulthandler has written so far."""

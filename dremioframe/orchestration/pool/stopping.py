@@ -2,7 +2,7 @@
 
 The order of steps is the point::
 
-    send nothing more -> take back what is unread -> drain -> drain again -> signals -> grace -> SIGKILL
+    send nothing more -> take back what is unread -> drain -> drain again -> stack -> SIGTERM -> grace -> SIGKILL
 
 Taken back: the call never started, and the worker goes on. Found while draining: it ended before it was stopped, and
 that counts. Neither: the worker has received it, so it runs it, or is about to, and nothing else; then the worker is
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 _DUMP_S = 0.01
 #: ... and at most so long, on a machine so busy that the worker does not get to run.
 _DUMP_LIMIT_S = 0.2
+#: It is looked so often whether the stack has begun to be written; only then the worker is told to end. With both at
+#: once, one would go to another thread, for the kernel prefers one that has none to take: a dump from there while the
+#: main thread runs on may crash, and an end told there does not wake the main thread, where Python's handler runs.
+_LOOK_S = 0.001
+#: Told again as long as it does not know: the system call in which it sleeps has to be interrupted in the main thread.
+_REMIND_S = 0.02
 
 
 class Order:
@@ -37,18 +43,20 @@ class Order:
     Attributes:
         call_id: The call.
         dump: A stack was asked for.
-        asked_at: When the signals were sent; infinite if the worker has not been forked yet.
+        asked_at: When the first signal was sent; infinite if the worker has not been forked yet.
+        tell_at: When it has to be told to end, or told again; infinite if it knows.
         kill_at: When SIGKILL is due; infinite once it has been sent.
         killed: It did not end by itself.
         outcome_seen: The call has ended, too late; so it had started, whatever the page says by now.
     """
 
-    __slots__ = ("asked_at", "call_id", "dump", "kill_at", "killed", "outcome_seen")
+    __slots__ = ("asked_at", "call_id", "dump", "kill_at", "killed", "outcome_seen", "tell_at")
 
     def __init__(self, call_id: int, *, dump: bool) -> None:
         self.call_id = call_id
         self.dump = dump
         self.asked_at = NEVER
+        self.tell_at = NEVER
         self.kill_at = NEVER
         self.killed = False
         self.outcome_seen = False
@@ -85,7 +93,7 @@ class Stops:
                 self._order(worker, Order(call_id, dump=False))
         if worker.order is not None:
             worker.order.killed = True
-            worker.order.kill_at = NEVER
+            worker.order.kill_at = worker.order.tell_at = NEVER
             self._floor.condemn(worker)
 
     def proceed(self, worker: WorkerHandle) -> None:
@@ -95,13 +103,14 @@ class Stops:
             return
         if failpoints.armed:
             failpoints.hit("stopping.signal")
-        termination.ask_to_end(worker.pidfd, dump=order.dump)
+        (termination.ask_for_stacks if order.dump else termination.ask_to_end)(worker.pidfd)
         order.asked_at = time.monotonic()
         order.kill_at = order.asked_at + max(self._grace_s, _DUMP_S if order.dump else 0.0)
-        self.due = min(self.due, order.kill_at)
+        order.tell_at = order.asked_at + (_LOOK_S if order.dump else _REMIND_S)
+        self.due = min(self.due, order.kill_at, order.tell_at)
 
     def expire(self, now: float) -> None:
-        """Kill those whose grace is over."""
+        """Kill those whose grace is over, and tell those that may not know of it."""
         self.due = NEVER
         for worker in list(self._ordered):
             order = worker.order
@@ -110,14 +119,27 @@ class Stops:
                 continue
             if order.kill_at <= now:
                 self._kill_or_wait(worker, order, now)
-            self.due = min(self.due, order.kill_at)
+            elif order.tell_at <= now:
+                self._tell(worker, order, now)
+            self.due = min(self.due, order.kill_at, order.tell_at)
+
+    def _tell(self, worker: WorkerHandle, order: Order, now: float) -> None:
+        """Tell a worker to end, unless it knows or its stack is still to come."""
+        waited_s = now - order.asked_at
+        if worker.page.knows_of_its_end():
+            order.tell_at = NEVER
+        elif order.dump and waited_s < min(_DUMP_LIMIT_S, self._grace_s / 2) and not worker.page.dump():
+            order.tell_at = now + _LOOK_S
+        else:
+            termination.ask_to_end(worker.pidfd)
+            order.tell_at = now + max(_REMIND_S, waited_s)  # ever more seldom: it may be busy in native code
 
     def _kill_or_wait(self, worker: WorkerHandle, order: Order, now: float) -> None:
         if order.dump and now < order.asked_at + _DUMP_LIMIT_S and not worker.page.dump():
             order.kill_at = now + _DUMP_S
             return
         order.killed = True
-        order.kill_at = NEVER
+        order.kill_at = order.tell_at = NEVER
         if failpoints.armed and failpoints.hit("stopping.kill"):
             return
         self._floor.condemn(worker)

@@ -51,14 +51,12 @@ def send(pidfd: int, signum: int) -> None:
         return
 
 
-def ask_to_end(pidfd: int, *, dump: bool) -> None:
-    """Tell a worker to end: it may be stopped, and what it is doing now may be wanted.
+def ask_to_end(pidfd: int) -> None:
+    """Tell a worker to end; it may be stopped. One that has heard of it already takes no notice.
 
     SIGCONT comes last: a process that stops itself again and again would be back asleep before a later signal arrives,
     while those that are pending already are handled when it wakes.
     """
-    if dump:
-        send(pidfd, DUMP_SIGNAL)
     send(pidfd, signal.SIGTERM)
     if not (failpoints.armed and failpoints.hit("termination.continue")):
         send(pidfd, signal.SIGCONT)

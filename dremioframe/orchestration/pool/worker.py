@@ -151,6 +151,7 @@ class _Worker:
         ports.stopping = True
         if not ports.running or _getpid() != self.pid:
             self._end_by_sigterm()
+        self._slots[status_page.TOLD] = 1
         if ports.on_stop is not None:
             try:
                 ports.on_stop()
