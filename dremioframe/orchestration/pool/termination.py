@@ -58,14 +58,18 @@ def ask_to_end(pidfd: int) -> None:
     while those that are pending already are handled when it wakes.
     """
     send(pidfd, signal.SIGTERM)
-    if not (failpoints.armed and failpoints.hit("termination.continue")):
-        send(pidfd, signal.SIGCONT)
+    _wake(pidfd)
 
 
 def ask_for_stacks(pidfd: int) -> None:
     """Have a worker write the stacks of its threads; it may be stopped."""
     send(pidfd, DUMP_SIGNAL)
-    send(pidfd, signal.SIGCONT)
+    _wake(pidfd)
+
+
+def _wake(pidfd: int) -> None:
+    if not (failpoints.armed and failpoints.hit("termination.continue")):
+        send(pidfd, signal.SIGCONT)
 
 
 def resume(pidfd: int) -> None:
