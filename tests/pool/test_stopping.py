@@ -97,8 +97,8 @@ def test_a_task_that_sleeps_beside_native_threads_is_told_in_its_main_thread(mak
             import numpy, os, subprocess, time
             numpy.ones((800, 800)) @ numpy.ones((800, 800))
             assert len(os.listdir("/proc/self/task")) > 1
-            ports.request(b"here")
             try:
+                ports.request(b"here")
                 {asleep}
             finally:
                 ports.request(b"finally")
