@@ -46,7 +46,10 @@ class OrchestrationError(Exception):
     Attributes:
         task: Name of the task concerned, or None when no single task is.
         attempt: Number of the attempt concerned (1 is the first), or None.
+        run: The run that ended with this error, as far as it came; None for all other errors.
     """
+
+    run: Any = None
 
     def __init__(self, message: str, *, task: str | None = None, attempt: int | None = None) -> None:
         super().__init__(message)
@@ -273,8 +276,6 @@ class RunFailedError(ExceptionGroup, OrchestrationError):
     Attributes:
         run: The run they come from.
     """
-
-    run: Any
 
     def __new__(cls, message: str, errors: Sequence[Exception], *, run: Any = None) -> Self:
         group = super().__new__(cls, message, errors)

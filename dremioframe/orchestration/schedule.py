@@ -62,7 +62,7 @@ def schedule_pipeline(
 
     Runs never overlap: slots that come due while a run goes on are skipped, and slots missed for any other reason (a
     suspended machine) are made up for by one run; both are logged. A run that fails, or raises, does not stop the
-    schedule. With ``executor="process"`` one pool of workers stays warm for the schedule's life.
+    schedule; closing the executor that was given does. With ``executor="process"`` one pool of workers stays warm.
 
     Args:
         pipeline: What to run.
@@ -297,7 +297,7 @@ class ScheduleHandle:
 
     def _run_once(self) -> PipelineRun | None:
         run: PipelineRun | None = None
-        before = self._pipeline.last_run
+        ends = ""
         try:
             handle = self._pipeline.start(**self._options)
             with self._lock:
@@ -306,13 +306,13 @@ class ScheduleHandle:
                 handle.cancel()
             run = handle.result()
         except BaseException as error:  # noqa: BLE001  # nothing a run does may end the schedule
-            last = self._pipeline.last_run  # an error that has no run of its own (no worker starts) leaves it there
-            run = getattr(error, "run", None if last is before else last)
-            self._tell("its scheduled run raised", error)
+            run = error.run if isinstance(error, OrchestrationError) else None
+            ends = ", and the schedule ends: none can follow" if isinstance(error, ExecutorClosedError) else ""
+            self._tell(f"its scheduled run raised{ends}", error)
         with self._lock:
             self._current = None
             self._run_count += 1
-            self._stopping = self._stopping or self._run_count == self._max_runs
+            self._stopping = self._stopping or bool(ends) or self._run_count == self._max_runs
             if run is not None:
                 self._runs.append(run)
         return run

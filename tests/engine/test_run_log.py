@@ -12,7 +12,7 @@ import traceback
 import pytest
 from loguru import logger
 
-from dremioframe.orchestration import Pipeline, SkipTask, Task
+from dremioframe.orchestration import Pipeline, ProcessExecutor, SkipTask, Task, WorkerStartError
 from dremioframe.orchestration.testing import SimulatedExecutor, fail, succeed
 
 
@@ -61,6 +61,22 @@ def test_where_a_task_failed_is_told_once():
     (failed,) = [record for record in messages(pipeline, executor="process") if record["level"].name == "ERROR"]
     assert failed["message"].count("in load") == 1
     assert "".join(traceback.format_exception(pipeline.last_run.failures["load"])).count("in load") == 1
+
+
+def test_a_run_that_cannot_go_on_says_that_it_ended():
+    def broken():
+        raise RuntimeError("no licence")
+
+    pipeline = Pipeline("p").add_task(Task("t", int))
+    said = []
+    sink = logger.add(lambda message: said.append(message.record["message"]), level="DEBUG")
+    try:
+        with ProcessExecutor(max_workers=1, initializer=broken) as executor, pytest.raises(WorkerStartError):
+            pipeline.run(executor=executor)
+    finally:
+        logger.remove(sink)
+    assert "pipeline 'p': run started" in said[0]
+    assert "pipeline 'p': run ended CANCELLED" in said[-1]
 
 
 def test_a_timeout_shows_the_users_frames_only():

@@ -61,7 +61,7 @@ def test_o6_an_initializer_that_raises_ends_the_run_and_blames_no_task() -> None
     ):
         pipeline.run(executor=executor, timeout=LIMIT_S)
     assert "in initializer" in caught.value.boot_traceback
-    assert pipeline.last_run is not None
+    assert pipeline.last_run is caught.value.run
     assert pipeline.last_run.tasks["innocent"].status == "CANCELLED"
     assert not pipeline.last_run.tasks["innocent"].attempts
 

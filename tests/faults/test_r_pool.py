@@ -67,11 +67,13 @@ def test_r8_closed_before_and_after_a_worker_is_asked_for(arm: Any, gate: Any, s
     executor.close()
     if not started:
         gate.open()
-    with pytest.raises(ExecutorClosedError):
+    with pytest.raises(ExecutorClosedError) as caught:
         handle.result(timeout=60)
+    assert caught.value.run is pipeline.last_run
     assert [str(pipeline.last_run.tasks[name].status) for name in "ab"] == ["CANCELLED", "CANCELLED"]
-    with pytest.raises(ExecutorClosedError):
+    with pytest.raises(ExecutorClosedError) as caught:
         pipeline.run(executor=executor)
+    assert caught.value.run is None  # it did not begin
 
 
 @pytest.mark.parametrize("point", ["zygote.fork", "zygote.forked"])

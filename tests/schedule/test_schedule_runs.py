@@ -142,6 +142,22 @@ def test_a_run_that_found_no_worker_is_reported_too(log: list[str]) -> None:
     assert "WorkerStartError" in said(log, "its scheduled run raised")[0]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="worker processes are Linux only so far")
+def test_closing_its_executor_ends_it(log: list[str]) -> None:
+    executor = ProcessExecutor(max_workers=1)
+    seen: list[PipelineRun] = []
+
+    def close(run: PipelineRun) -> None:
+        seen.append(run)
+        executor.close()
+
+    handle = schedule_pipeline(pipeline_of(int), SOON_S, executor=executor, on_run=close)
+    assert [run.status for run in seen] == ["SUCCESS"]
+    assert handle.run_count == 2
+    (line,) = said(log, "its scheduled run raised, and the schedule ends")
+    assert "ExecutorClosedError" in line
+
+
 # ------------------------------------------------------------------------------------------------------------- overlap
 
 

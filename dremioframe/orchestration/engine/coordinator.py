@@ -101,6 +101,7 @@ class Coordinator:
         self._cancel_sent = False
         self._kill_sent = False
         self._given_up = False
+        self._pid = os.getpid()
         self._logged_start = False
         self._eventful: set[int] = set()  # tasks of which there is more to tell than "ran, succeeded"
 
@@ -128,6 +129,7 @@ class Coordinator:
             self._perform(self._machine.start())
             self._give_up()
             self._record_end(0.0)
+            self._log.run_ended()
             raise
         try:
             self._data.started_s = started_s = session.now()
@@ -142,10 +144,13 @@ class Coordinator:
             finally:
                 self._record_end(session.now() - started_s)
         finally:
-            warnings = session.close()
-        for task, text in warnings:
-            self._log.warning(task, text)
-        self._log.run_ended()
+            self._tell_end(session.close())
+
+    def _tell_end(self, warnings: Iterable[tuple[str | None, str]]) -> None:
+        if os.getpid() == self._pid:  # where a handler has forked, it goes on
+            for task, text in warnings:
+                self._log.warning(task, text)
+            self._log.run_ended()
 
     def _loop(self) -> None:
         machine, session = self._machine, self._session
@@ -160,9 +165,8 @@ class Coordinator:
                 self._check()
 
     def _hand_on_signals(self) -> None:
-        pid = os.getpid()
         self._interrupts.hand_on()
-        if os.getpid() != pid:  # nothing more may begin here: it goes on there
+        if os.getpid() != self._pid:  # nothing more may begin here: it goes on there
             name = self._plan.pipeline_name
             raise ExecutorClosedError(f"the run of pipeline {name!r} goes on in the parent process, not after fork")
 

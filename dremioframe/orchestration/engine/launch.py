@@ -13,7 +13,7 @@ import os
 
 from .. import options
 from ..compile import compile_tasks
-from ..errors import DefinitionError, NestedRunError
+from ..errors import DefinitionError, NestedRunError, OrchestrationError
 from ..interfaces import Plan
 from ..machine.release import KEEP_RESULTS
 from ..payload.tokens import is_worker
@@ -227,12 +227,16 @@ class Launch:
         """Run to the end in the calling thread.
 
         Raises:
-            WorkerStartError: No worker could be started.
+            OrchestrationError: It could not go on (no worker could be started, say); its ``run`` is as far as it came.
         """
         for task in self._tasks:
             task._last_run = self._live  # noqa: SLF001 - the one thing of a run that a task knows
         try:
             self.coordinator.run()
+        except OrchestrationError as error:
+            if error.run is None and self.run.status != "RUNNING":  # it began, and ended
+                error.run = self.run
+            raise
         finally:
             self.abandon()
 
