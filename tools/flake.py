@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 from tools import figures
 
@@ -124,8 +124,11 @@ class Series:
             raise FlakeError(f"{output}\n{name}: failed with {run.returncode}{hang}")
 
 
-def repeat(what: str, tests: list[str], times: int, way: str, options: argparse.Namespace) -> None:
-    """As many repetitions side by side as there are cores, starved ones on one core each; and note the figures.
+def repeat(what: str, tests: list[str], times: int, way: str, options: argparse.Namespace) -> Callable[[], None]:
+    """As many repetitions side by side as there are cores, starved ones on one core each.
+
+    Returns:
+        What notes the figures: not now, for then a page would be stale that the next repetitions check.
 
     Raises:
         FlakeError: One failed.
@@ -137,8 +140,12 @@ def repeat(what: str, tests: list[str], times: int, way: str, options: argparse.
     took = f"0 failures, 0 watchdog hits; {(time.monotonic() - began) / 60:.0f} min"
     measure = what + (", starved" if way == "starved" else "")
     command = f"make flake ARGS='--times {options.times} --suite {options.suite}'"
-    for figure in ("F22", "F23"):
-        figures.note(figure, measure, "0 failures", took, times, command)
+
+    def note() -> None:
+        for figure in ("F22", "F23"):
+            figures.note(figure, measure, "0 failures", took, times, command)
+
+    return note
 
 
 def main() -> None:
@@ -149,16 +156,17 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds for one repetition")
     parser.add_argument("tests", nargs="*", default=RACES)
     options = parser.parse_args()
-    for what, tests, times in (
-        ("tests of processes and races", options.tests, options.times),
-        ("the whole suite", [], options.suite),
-    ):
-        for way in ("starved", "normal"):
-            if times and options.way in {None, way}:
-                try:
-                    repeat(what, tests, times, way, options)
-                except FlakeError as flake:
-                    sys.exit(str(flake))
+    with ExitStack() as at_end:  # whatever comes later, what was seen is noted
+        for what, tests, times in (
+            ("tests of processes and races", options.tests, options.times),
+            ("the whole suite", [], options.suite),
+        ):
+            for way in ("starved", "normal"):
+                if times and options.way in {None, way}:
+                    try:
+                        at_end.callback(repeat(what, tests, times, way, options))
+                    except FlakeError as flake:
+                        sys.exit(str(flake))
 
 
 if __name__ == "__main__":

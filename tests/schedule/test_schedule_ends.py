@@ -302,13 +302,20 @@ FORKED_BY_A_HANDLER = """
 import os, signal
 from dremioframe.orchestration import ExecutorClosedError, Pipeline, Task, schedule_pipeline
 child = None
+readable, writable = os.pipe()
 
 def fork(*_):
     global child
     child = os.fork()
+    if child:
+        os.write(writable, b"!")
+
+def have_it_forked():
+    os.kill(os.getpid(), signal.SIGUSR1)
+    os.read(readable, 1)  # the schedule goes on until it has been
 
 signal.signal(signal.SIGUSR1, fork)
-pipeline = Pipeline("p").add_task(Task("t", os.kill, (os.getpid(), signal.SIGUSR1)))
+pipeline = Pipeline("p").add_task(Task("t", have_it_forked))
 try:
     handle = schedule_pipeline(pipeline, 0.01, max_runs=3)
 except ExecutorClosedError:
