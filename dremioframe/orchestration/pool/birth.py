@@ -12,7 +12,7 @@ import os
 import signal
 
 from .. import failpoints
-from . import channel, frames, kinship, status_page, worker
+from . import channel, dumps, frames, kinship, status_page, worker
 from .frames import Kind
 from .refusal import Refusal, describe, story
 from .status_page import StatusPage
@@ -82,7 +82,7 @@ def live(
         channel.close_all(list(inherited))
         inbox, side = channel.adopt(inbox_fd), channel.adopt(side_fd)
         try:
-            page = StatusPage.attach(page_fd)
+            page = StatusPage.attach(dumps.out_of_the_way(page_fd))
         except OSError as error:
             inbox.send(frames.pack(Kind.BOOT_FAILED, incarnation, body=story(error)))
             os._exit(1)

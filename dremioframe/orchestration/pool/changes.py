@@ -30,8 +30,14 @@ _OFTEN = (
         "os",
         ("chdir", "fchdir", "umask", "dup2", "close", "closerange", "set_blocking", "set_inheritable", "login_tty"),
     ),
-    # Python's own signal.signal and signal.pthread_sigmask call these by name.
-    ("_signal", "signal", ("signal", "setitimer", "alarm", "pthread_sigmask")),
+    # Python's own signal.pthread_sigmask calls it by name.
+    ("_signal", "signal", ("setitimer", "alarm", "pthread_sigmask")),
+)
+
+#: What these change cannot be seen afterwards: handlers in C, and whether system calls go on after a signal.
+_HANDLERS = (
+    ("_signal", "signal", ("signal", "siginterrupt")),  # Python's own signal.signal calls the one in C by name
+    ("faulthandler", "faulthandler", ("enable", "disable", "register", "unregister")),
 )
 
 #: What these change is looked at apart, for it takes longer.
@@ -62,11 +68,13 @@ class Changes:
 
     count = 0
     seldom = 0  # those of them that are looked at apart
+    handlers = 0  # those of signal handlers
+    on_handler: Callable[[], object] | None = None  # called after each of the latter
 
 
 def watch() -> None:
     """From now on changes are counted. To be called before anything is imported that may keep a function for itself."""
-    for kind, places in ((_Counting, _OFTEN), (_CountingSeldom, _SELDOM)):
+    for kind, places in ((_Counting, _OFTEN), (_CountingHandlers, _HANDLERS), (_CountingSeldom, _SELDOM)):
         for inner, outer, names in places:
             for name in names:
                 _replace(kind, inner, outer, name)
@@ -122,3 +130,14 @@ class _CountingSeldom(_Counting):
         Changes.count += 1
         Changes.seldom += 1
         return self.__wrapped__(*args, **kwargs)
+
+
+class _CountingHandlers(_Counting):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        Changes.count += 1
+        Changes.handlers += 1
+        try:
+            return self.__wrapped__(*args, **kwargs)
+        finally:
+            if Changes.on_handler is not None:
+                Changes.on_handler()

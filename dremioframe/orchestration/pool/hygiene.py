@@ -1,9 +1,9 @@
 """What a call may leave behind in its worker's process, put back before the next call.
 
-Working directory, umask, environment, signal mask, signal handlers, interval timers, recursion limit, trace and profile
-functions, standard streams with their descriptors (``streams``), and what is seldom changed (``settings``). Threads are
-counted by the worker, which ends itself when they have grown. What is not put back (module globals, ``sys.path``,
-locale, resource limits, warning filters, ...) is documented as such.
+Working directory, umask, environment, signal mask, signal handlers (faulthandler's, too), interval timers, recursion
+limit, trace and profile functions, standard streams with their descriptors (``streams``), and what is seldom changed
+(``settings``). Threads are counted by the worker, which ends itself when they have grown. What is not put back (module
+globals, ``sys.path``, locale, resource limits, warning filters, ...) is documented as such.
 
 Looking at everything costs more than a small call does, so this is done where there is reason to:
 
@@ -27,7 +27,7 @@ import threading
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 
 from .. import failpoints
-from . import changes
+from . import changes, dumps
 from .changes import Changes, NotCleaned
 from .settings import Settings
 from .streams import Streams
@@ -75,9 +75,11 @@ class Hygiene:
     __slots__ = (
         "_changes",
         "_cwd",
+        "_dump_fd",
         "_environ",
         "_environ_changes",
         "_environment",
+        "_handler_changes",
         "_handlers",
         "_mask",
         "_profile",
@@ -91,8 +93,14 @@ class Hygiene:
         "_umask",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, dump_fd: int) -> None:
+        """
+        Args:
+            dump_fd: Where faulthandler writes.
+        """
         changes.watch()
+        self._dump_fd = dump_fd
+        self._handler_changes = Changes.handlers
         os.environ.__class__ = os.environb.__class__ = _CountingEnviron  # two views of the same variables
         self._environ = os.environ
         self._umask = os.umask(0o077)
@@ -166,6 +174,11 @@ class Hygiene:
         _set_timer(_PROF, 0)
         if list(map(getsignal, _SIGNALS)) != self._handlers:
             self._restore_handlers()
+        if Changes.handlers != self._handler_changes and not (
+            failpoints.armed and failpoints.hit("hygiene.handlers_unseen")
+        ):
+            self._restore_unseen_handlers()
+        self._handler_changes = Changes.handlers
 
     def _restore_handlers(self) -> None:
         for signum, now, before in zip(_SIGNALS, map(getsignal, _SIGNALS), self._handlers, strict=True):
@@ -174,6 +187,13 @@ class Hygiene:
             if before is None:  # set by native code before the first call, and Python cannot set it again
                 raise NotCleaned(f"the handler of signal {signum} was replaced")
             _set_handler(signum, before)
+
+    def _restore_unseen_handlers(self) -> None:
+        """Those of C, which look to Python like none, and those that were told to let system calls go on."""
+        dumps.arm(self._dump_fd)
+        for signum, handler in zip(_SIGNALS, self._handlers, strict=True):
+            if callable(handler) and not isinstance(handler, int):
+                _set_handler(signum, handler)
 
     def _restore_environment(self) -> None:
         os.environ = self._environ  # noqa: B003 - put back if the task had replaced it

@@ -38,6 +38,7 @@ WRITTEN = 6  # how many bytes of outcomes went to the ring
 READ = 7  # by the coordinator: how many of them it has read
 HELD = 8  # how much private memory it had when it began a call with a memory limit; 0: no such call has begun
 TOLD = 9  # 1 once the worker's main thread knows that it is to end
+OWN_HANDLER = 10  # 1 while SIGTERM is handled by a task's own handler
 
 
 class Farewell:
@@ -98,6 +99,10 @@ class StatusPage:
     def knows_of_its_end(self) -> bool:
         """Whether SIGTERM has reached what it was meant for."""
         return bool(self.slots[TOLD])
+
+    def handles_its_end(self) -> bool:
+        """Whether a task's own handler gets SIGTERM, which nobody can be asked whether it has."""
+        return bool(self.slots[OWN_HANDLER])
 
     def dump(self) -> str:
         """What faulthandler has written so far."""

@@ -43,6 +43,7 @@ class Order:
     Attributes:
         call_id: The call.
         dump: A stack was asked for.
+        told: It has been told to end.
         asked_at: When the first signal was sent; infinite if the worker has not been forked yet.
         tell_at: When it has to be told to end, or told again; infinite if it knows.
         kill_at: When SIGKILL is due; infinite once it has been sent.
@@ -50,11 +51,12 @@ class Order:
         outcome_seen: The call has ended, too late; so it had started, whatever the page says by now.
     """
 
-    __slots__ = ("asked_at", "call_id", "dump", "kill_at", "killed", "outcome_seen", "tell_at")
+    __slots__ = ("asked_at", "call_id", "dump", "kill_at", "killed", "outcome_seen", "tell_at", "told")
 
     def __init__(self, call_id: int, *, dump: bool) -> None:
         self.call_id = call_id
         self.dump = dump
+        self.told = False
         self.asked_at = NEVER
         self.tell_at = NEVER
         self.kill_at = NEVER
@@ -104,6 +106,7 @@ class Stops:
         if failpoints.armed:
             failpoints.hit("stopping.signal")
         (termination.ask_for_stacks if order.dump else termination.ask_to_end)(worker.pidfd)
+        order.told = not order.dump
         order.asked_at = time.monotonic()
         order.kill_at = order.asked_at + max(self._grace_s, _DUMP_S if order.dump else 0.0)
         order.tell_at = order.asked_at + (_LOOK_S if order.dump else _REMIND_S)
@@ -126,12 +129,14 @@ class Stops:
     def _tell(self, worker: WorkerHandle, order: Order, now: float) -> None:
         """Tell a worker to end, unless it knows or its stack is still to come."""
         waited_s = now - order.asked_at
-        if worker.page.knows_of_its_end():
+        page = worker.page
+        if page.knows_of_its_end() or (order.told and page.handles_its_end()):
             order.tell_at = NEVER
-        elif order.dump and waited_s < min(_DUMP_LIMIT_S, self._grace_s / 2) and not worker.page.dump():
+        elif order.dump and waited_s < min(_DUMP_LIMIT_S, self._grace_s / 2) and not page.dump():
             order.tell_at = now + _LOOK_S
         else:
             termination.ask_to_end(worker.pidfd)
+            order.told = True
             order.tell_at = now + max(_REMIND_S, waited_s)  # ever more seldom: it may be busy in native code
 
     def _kill_or_wait(self, worker: WorkerHandle, order: Order, now: float) -> None:

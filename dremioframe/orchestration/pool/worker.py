@@ -19,7 +19,6 @@ object named by text), and forking (``zygote``).
 from __future__ import annotations
 
 import _thread
-import faulthandler
 import os
 import resource
 import signal
@@ -29,7 +28,8 @@ import time
 from .. import failpoints
 from ..errors import TaskCancelled
 from ..payload.store import write_segment
-from . import frames, status_page
+from . import dumps, frames, status_page
+from .changes import Changes
 from .channel import Closed
 from .frames import Kind
 from .hygiene import Hygiene
@@ -37,7 +37,6 @@ from .ports import Ports, RequestFailed
 from .refusal import Refusal, describe, story
 from .ring import IS_ORDERED, RingWriter
 from .status_page import Farewell
-from .termination import DUMP_SIGNAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ __all__ = ["Ports", "RequestFailed", "become"]
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _getpid, _exit, _monotonic_ns, _getrusage = os.getpid, os._exit, time.monotonic_ns, resource.getrusage
-_open = open
+_open, _getsignal = open, signal.getsignal
 _BODY = frames.HEADER_SIZE
 # Of those that Python has started, whoever did; threading.active_count() takes a lock and six times as long.
 _count_threads = _thread._count  # noqa: SLF001 - there is no public one
@@ -81,9 +80,8 @@ def become(
     ports = Ports(side, incarnation, page.slots)
     worker = _Worker(incarnation, inbox, ports, page, spill_dir)
     signal.signal(signal.SIGTERM, worker.on_sigterm)
-    if not (failpoints.armed and failpoints.hit("worker.faulthandler")):
-        faulthandler.enable(file=page.fd)
-    faulthandler.register(DUMP_SIGNAL, file=page.fd, all_threads=True, chain=False)
+    dumps.arm(page.fd)
+    dumps.disarm_in_children()
     _reseed_numpy()
     try:
         run = _make_run(make_runner, ports)
@@ -105,6 +103,7 @@ class _Worker:
         self._identity = inbox.identity()
         self._ports = ports
         self._slots = page.slots
+        self._dump_fd = page.fd
         self._ring = RingWriter(page)
         self._received = 0  # calls, ever
         self._unheard = 0  # outcomes in the ring since the last packet
@@ -125,7 +124,8 @@ class _Worker:
 
     def serve(self, run: Run) -> NoReturn:
         """Run calls until the process is ended from outside, or has to end itself."""
-        self._hygiene = self._ports.hygiene = Hygiene()
+        self._hygiene = self._ports.hygiene = Hygiene(self._dump_fd)
+        Changes.on_handler = self._note_handler
         self._threads = _count_threads()
         usage = _getrusage(_RUSAGE_SELF)
         self._cpu_s, self._peak_kib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
@@ -146,10 +146,12 @@ class _Worker:
     def on_sigterm(self, signum: int, frame: object) -> None:
         """The handler: in a call, tell the task; else end."""
         ports = self._ports
+        if _getpid() != self.pid:
+            self._end_by_sigterm()  # a child that the task has forked, whatever its parent was about
         if ports.stopping:
             return  # once is enough: ``finally`` blocks are at work
         ports.stopping = True
-        if not ports.running or _getpid() != self.pid:
+        if not ports.running:
             self._end_by_sigterm()
         self._slots[status_page.TOLD] = 1
         if ports.on_stop is not None:
@@ -160,6 +162,11 @@ class _Worker:
 
                 traceback.print_exc()
         raise TaskCancelled
+
+    def _note_handler(self) -> None:
+        """The handler of a signal was changed. A task's own handler of SIGTERM is to be called but once."""
+        if _getpid() == self.pid:
+            self._slots[status_page.OWN_HANDLER] = _getsignal(signal.SIGTERM) != self.on_sigterm
 
     # ---------------------------------------------------------------------------------------------------------- a call
 
