@@ -193,8 +193,10 @@ class Pipeline:
     def _ended(self, run: PipelineRun) -> None:
         with self._lock:
             self._running -= 1
+            before = self.last_run
             if run.status != "RUNNING":  # it began, and ended
                 self.last_run = run
+        del before  # without the lock: what its values do when they die is the user's code
 
     def visualize(self, path: str | PathLike[str] | None = None) -> str:
         """The graph as Mermaid text; also written to ``path`` if given.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
-from weakref import WeakSet
 
 from ..errors import ExecutorClosedError
 from .latch import Latch
@@ -16,12 +16,22 @@ from .latch import Latch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
     from typing import NoReturn
 
     from ..records import PipelineRun
     from .launch import Launch
 
-_active: WeakSet[RunHandle] = WeakSet()
+#: Those that go on, and how long the end of the interpreter waits for each; copied in one step while their threads take
+#: them out.
+_active: dict[RunHandle, float | None] = {}
+_registered = 0  # how often for the end of the interpreter
+
+_POOLS = f"{__package__.rpartition('.')[0]}.pool.process_pool"
+
+#: How long that waits for a run whose tasks nobody can stop, as those of other executors get a grace.
+_INLINE_GRACE_S = 2.0
+
 os.register_at_fork(after_in_child=_active.clear)  # what drives them is not in the child
 
 
@@ -29,9 +39,9 @@ class RunHandle:
     """A run that was started and goes on in the background.
 
     No signal handlers are installed for it; Ctrl-C while waiting on the handle leaves the run going. The end of the
-    interpreter cancels it with the usual grace. It belongs to the process that started it: in a child made by
-    ``os.fork``, where nothing drives the run, all that this handle offers raises ``ExecutorClosedError`` unless the run
-    had ended before.
+    interpreter cancels it with the usual grace (two seconds for ``inline``, whose tasks cannot be stopped). It belongs
+    to the process that started it: in a child made by ``os.fork``, where nothing drives the run, all that this handle
+    offers raises ``ExecutorClosedError`` unless the run had ended before.
 
     Example::
 
@@ -46,17 +56,19 @@ class RunHandle:
         self._ended = ended
         self._raise_on_failure = raise_on_failure
         self._error: BaseException | None = None
+        self._trace: TracebackType | None = None
         self._done = Latch()
         self._pid = os.getpid()
         # A daemon: the interpreter joins other threads before it lets anybody cancel what they do.
         self._thread = threading.Thread(target=self._drive, name="dremioframe-run", daemon=True)
+        _cancel_at_exit(self, None if launch.stops_tasks else _INLINE_GRACE_S)
         try:
             self._thread.start()
         except RuntimeError:  # no thread to be had, or the interpreter is ending
+            _active.pop(self, None)
             launch.abandon()
             ended(launch.run)
             raise
-        _cancel_at_exit(self)
 
     def __repr__(self) -> str:
         state = "ended" if self._done.is_set else "running"
@@ -70,9 +82,10 @@ class RunHandle:
             self._launch.execute()
         except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
             self._error = error
+            self._trace = error.__traceback__
         finally:
             self._ended(self._launch.run)
-            _active.discard(self)
+            _active.pop(self, None)
             self._done.set()
 
     @property
@@ -117,22 +130,28 @@ class RunHandle:
                 f"the run of pipeline {self._launch.run.pipeline_name!r} has not ended after {timeout} s"
             )
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(self._trace)  # else that of each call would be added to it
         if self._raise_on_failure:
             self._launch.run.raise_for_failure()
         return self._launch.run
 
 
-def _cancel_at_exit(handle: RunHandle) -> None:
-    _active.add(handle)
-    # Last in, first out: registered anew each time, it comes before the end of any pool that the run may use.
-    atexit.unregister(_cancel_all)
-    atexit.register(_cancel_all)
+def _cancel_at_exit(handle: RunHandle, limit_s: float | None) -> None:
+    """At the end of the interpreter, before that of the pools: last in, first out, and theirs comes with their module.
+
+    Never taken back: a run that is started by another such function would take itself out of those still to come.
+    """
+    global _registered  # noqa: PLW0603 - it is the interpreter's state
+    _active[handle] = limit_s
+    wanted = 2 if _POOLS in sys.modules else 1
+    if _registered < wanted:
+        _registered = wanted
+        atexit.register(_cancel_all)
 
 
 def _cancel_all() -> None:
-    handles = list(_active)
+    handles = _active.copy()
     for handle in handles:
         handle.cancel()
-    for handle in handles:
-        handle.wait()
+    for handle, limit_s in handles.items():
+        handle.wait(limit_s)

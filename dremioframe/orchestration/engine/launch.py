@@ -13,7 +13,7 @@ import os
 
 from .. import options
 from ..compile import compile_tasks
-from ..errors import DefinitionError, NestedRunError, OrchestrationError
+from ..errors import DefinitionError, ExecutorClosedError, NestedRunError, WorkerStartError
 from ..interfaces import Plan
 from ..machine.release import KEEP_RESULTS
 from ..payload.tokens import is_worker
@@ -227,18 +227,23 @@ class Launch:
         """Run to the end in the calling thread.
 
         Raises:
-            OrchestrationError: It could not go on (no worker could be started, say); its ``run`` is as far as it came.
+            WorkerStartError, ExecutorClosedError: It could not go on. The error's ``run`` is as far as it came.
         """
         for task in self._tasks:
             task._last_run = self._live  # noqa: SLF001 - the one thing of a run that a task knows
         try:
             self.coordinator.run()
-        except OrchestrationError as error:
+        except (WorkerStartError, ExecutorClosedError) as error:
             if error.run is None and self.run.status != "RUNNING":  # it began, and ended
                 error.run = self.run
             raise
         finally:
             self.abandon()
+
+    @property
+    def stops_tasks(self) -> bool:
+        """Whether its tasks can be stopped, or at least left behind, while they run."""
+        return self._executor.name != "inline"
 
     def abandon(self) -> None:
         """Give up what belongs to this run alone: it is over, or will not begin."""
