@@ -13,9 +13,7 @@ Loaded on demand only, so it may import what it likes.
 from __future__ import annotations
 
 import atexit
-import inspect
 import os
-import signal
 import threading
 from collections import deque
 from datetime import timedelta
@@ -26,14 +24,13 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from . import options as checks
+from . import schedule_options
 from .cadence import Every, Steady, ThreadPerRun, missed_in_words, quiet, skipped_in_words
-from .compile import compile_tasks
 from .engine.latch import Latch
-from .engine.launch import RunOptions
-from .errors import DefinitionError, ExecutorClosedError, NestedRunError, OrchestrationError, RunFailedError
-from .payload.tokens import is_worker
+from .engine.run_log import complain
+from .errors import ExecutorClosedError, OrchestrationError, RunFailedError
+from .listening import Listening
 from .payload.traceback_text import format_error
-from .pipeline import Pipeline
 from .pool.undisturbed import Undisturbed
 
 if TYPE_CHECKING:
@@ -41,12 +38,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .engine.handle import RunHandle
-    from .executors.process import ProcessExecutor
+    from .pipeline import Pipeline
     from .records import PipelineRun
 
 RUNS_KEPT = 10
 _ENDED = 0  # no signal has this number
 _LOOK_UP_S = 0.5
+_EXIT_S = 2.0  # how long the end of the interpreter waits for a schedule
 
 
 def schedule_pipeline(
@@ -62,7 +60,8 @@ def schedule_pipeline(
 
     Runs never overlap: slots that come due while a run goes on are skipped, and slots missed for any other reason (a
     suspended machine) are made up for by one run; both are logged. A run that fails, or raises, does not stop the
-    schedule; closing the executor that was given does. With ``executor="process"`` one pool of workers stays warm.
+    schedule; closing the executor that was given does, at the next slot. With ``executor="process"`` one pool of
+    workers stays warm.
 
     Args:
         pipeline: What to run.
@@ -86,14 +85,14 @@ def schedule_pipeline(
 
         schedule_pipeline(pipeline, interval_seconds=60, executor="process", timeout=50)
     """
-    _check(pipeline, on_run, run_options)
+    schedule_options.check(pipeline, on_run, run_options)
     interval_s = checks.interval("interval_seconds", interval_seconds)
     max_runs = checks.at_least_one("max_runs", max_runs)
     handle = ScheduleHandle(pipeline, interval_s, max_runs, on_run, run_options)
     if not blocking:
         handle._begin()
     elif threading.get_ident() == threading.main_thread().ident:
-        handle._begin_and_attend()
+        handle._attend()
     else:
         handle._begin()
         handle.wait()
@@ -126,10 +125,10 @@ class ScheduleHandle:
         self._pipeline = pipeline
         self._max_runs = max_runs
         self._on_run = on_run
-        self._own_executor = _warm_executor(pipeline, run_options)
+        self._own_executor = schedule_options.warm_executor(pipeline, run_options)
         self._options = {**run_options, **({"executor": self._own_executor} if self._own_executor else {})}
         self._lock = threading.Lock()  # guards the fields down to _finishing
-        self._runs: deque[PipelineRun] = deque(maxlen=RUNS_KEPT)
+        self._runs: deque[PipelineRun] = deque()
         self._begun = self._run_count = 0
         self._current: RunHandle | None = None
         self._runner: int | None = None  # identity of the thread of the run that goes on
@@ -232,34 +231,32 @@ class ScheduleHandle:
         return ended
 
     def _begin(self) -> None:
-        atexit.register(self._end_with_interpreter)
-        self._scheduler.start()
-
-    def _begin_and_attend(self) -> None:
-        """Begin, and listen for signals until the end; only in the main thread."""
-        previous = {
-            signum: signal.signal(signum, lambda number, _frame: self._news.put(number))
-            for signum in (signal.SIGINT, signal.SIGTERM)
-            if signal.getsignal(signum) not in {signal.SIG_IGN, None}
-        }
         try:
-            self._begin()
-            if self._hear() == _ENDED:
-                return
-            with self._lock:  # in one step: no run begins after it was said that none goes on
-                self._stopping, goes_on = True, self._runner is not None
-            after = ", after the run that goes on; a second signal cancels that" if goes_on else ""
-            self._log().info("pipeline {!r}: schedule ends{}", self._name, after)
-            self.stop()
-            if self._hear() == _ENDED:
-                return
-            self._log().warning("pipeline {!r}: schedule ends at once, a run that goes on is cancelled", self._name)
+            with Undisturbed():  # interrupted halfway, APScheduler could not even be ended
+                atexit.register(self._end_with_interpreter)
+                self._scheduler.start()
+        except BaseException:  # a handler has raised, and nobody will have the schedule's handle
+            self.stop(cancel=True)
+            raise
+
+    def _attend(self) -> None:
+        """Begin, and listen for signals until the end; only in the main thread."""
+        try:
+            with Listening(self._news):
+                self._begin()
+                if self._hear() == _ENDED:
+                    return
+                with self._lock:  # in one step: no run begins after it was said that none goes on
+                    self._stopping, goes_on = True, self._runner is not None
+                after = ", after the run that goes on; a second signal cancels that" if goes_on else ""
+                self._say("INFO", "schedule ends{}", after)
+                self.stop()
+                if self._hear() == _ENDED:
+                    return
+                self._say("WARNING", "schedule ends at once, a run that goes on is cancelled")
         except BaseException:  # another handler has raised, and nobody will have the schedule's handle
             self.stop(cancel=True)
             raise
-        finally:
-            for signum, disposition in previous.items():
-                signal.signal(signum, disposition)
         self.stop(cancel=True)
         self.wait()
 
@@ -281,7 +278,7 @@ class ScheduleHandle:
             missed, self._missed = self._missed, 0
         try:
             if missed:
-                self._log().warning("pipeline {!r}: {}", self._name, missed_in_words(missed))
+                self._say("WARNING", "{}", missed_in_words(missed))
             self._report(self._run_once())
         finally:
             self._end_turn()
@@ -291,13 +288,13 @@ class ScheduleHandle:
             self._runner, stopping = None, self._stopping
             skipped, self._skipped = self._skipped, 0
         if skipped:
-            self._log().warning("pipeline {!r}: {}", self._name, skipped_in_words(skipped))
+            self._say("WARNING", "{}", skipped_in_words(skipped))
         if stopping:
             self._finish()
 
     def _run_once(self) -> PipelineRun | None:
         run: PipelineRun | None = None
-        ends = ""
+        error: BaseException | None = None
         try:
             handle = self._pipeline.start(**self._options)
             with self._lock:
@@ -305,16 +302,22 @@ class ScheduleHandle:
             if cancelling:  # asked for while the run was being made
                 handle.cancel()
             run = handle.result()
-        except BaseException as error:  # noqa: BLE001  # nothing a run does may end the schedule
-            run = error.run if isinstance(error, OrchestrationError) else None
-            ends = ", and the schedule ends: none can follow" if isinstance(error, ExecutorClosedError) else ""
-            self._tell(f"its scheduled run raised{ends}", error)
+        except BaseException as raised:  # noqa: BLE001  # nothing a run does may end the schedule
+            error = raised
+            run = raised.run if isinstance(raised, OrchestrationError) else None
+        closed = isinstance(error, ExecutorClosedError)
+        gone = None  # let go of without the lock: what its values do when they die is the user's code
         with self._lock:
             self._current = None
             self._run_count += 1
-            self._stopping = self._stopping or bool(ends) or self._run_count == self._max_runs
+            self._stopping = self._stopping or closed or self._run_count == self._max_runs
             if run is not None:
+                gone = self._runs.popleft() if len(self._runs) == RUNS_KEPT else None
                 self._runs.append(run)
+        del gone
+        if error is not None:
+            ends = ", and the schedule ends: none can follow" if closed else ""
+            self._tell("its scheduled run raised" + ends, error)
         return run
 
     def _report(self, run: PipelineRun | None) -> None:
@@ -341,7 +344,7 @@ class ScheduleHandle:
     def _end_with_interpreter(self) -> None:
         if os.getpid() == self._pid:  # not in a forked child, whose it is not
             self.stop(cancel=True)
-            self._ended.wait()
+            self._ended.wait(_EXIT_S)  # cancelled runs have their own grace; an on_run may never return
 
     def _note_skipped(self, _event: object) -> None:
         with self._lock:
@@ -358,42 +361,13 @@ class ScheduleHandle:
     def _tell(self, what: str, error: BaseException) -> None:
         # As text: loguru's own way shows the values of all variables, whose __repr__ is more of the user's code.
         told = f"RunFailedError: {error}" if isinstance(error, RunFailedError) else format_error(error).rstrip()
-        self._log().error("pipeline {!r}: {}\n{}", self._name, what, told)
+        self._say("ERROR", "{}\n{}", what, told)
 
-    def _log(self) -> Any:
-        from loguru import logger
+    def _say(self, level: str, text: str, *values: object) -> None:
+        """Tell the user's sinks; one that raises ends nothing."""
+        try:
+            from loguru import logger
 
-        return logger.bind(pipeline=self._name)
-
-
-def _warm_executor(pipeline: Pipeline, run_options: Mapping[str, Any]) -> ProcessExecutor | None:
-    if (run_options.get("executor") or pipeline.executor) != "process":
-        return None
-    from .executors.process import ProcessExecutor
-
-    return ProcessExecutor(run_options.get("max_workers") or pipeline.max_workers)
-
-
-def _check(pipeline: Pipeline, on_run: object, run_options: Mapping[str, Any]) -> None:
-    """Tell everything now that would otherwise be told again and again, run by run."""
-    if is_worker():
-        raise NestedRunError(
-            "schedule_pipeline() was called in a worker process. Either task code called it, or a module that a worker "
-            "imports calls it when it is imported: move that call into a function, or under "
-            "`if __name__ == '__main__':`"
-        )
-    if not isinstance(pipeline, Pipeline):
-        raise DefinitionError(f"schedule_pipeline takes a Pipeline, not {pipeline!r:.200}")
-    if on_run is not None and not callable(on_run):
-        raise DefinitionError(f"on_run must be a function that takes a run, or None, not {on_run!r:.200}")
-    given = inspect.signature(pipeline.start).bind(**run_options)
-    given.apply_defaults()
-    options = given.arguments
-    RunOptions(
-        checks.run_context(options["context"]),
-        pipeline.executor if options["executor"] is None else options["executor"],
-        options["max_workers"],
-        options["timeout"],
-        options["keep_results"],
-    )
-    compile_tasks(pipeline.tasks, options["context"])
+            logger.bind(pipeline=self._name).opt(depth=1).log(level, "pipeline {!r}: " + text, self._name, *values)
+        except Exception:  # noqa: BLE001  # whatever it is
+            complain()

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import IO, Any
 
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 from schedule_parts import NEVER_S, PATIENCE_S, pipeline_of, until
 
 from dremioframe.orchestration import ProcessExecutor, ScheduleHandle, schedule_pipeline
@@ -130,6 +131,22 @@ handle = schedule_pipeline(pipeline, {interval}, blocking=False, on_run=lambda r
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+ON_RUN_THAT_STAYS = """
+import threading
+from dremioframe.orchestration import Pipeline, Task, schedule_pipeline
+begun = threading.Event()
+def stay(run):
+    begun.set()
+    threading.Event().wait()
+schedule_pipeline(Pipeline("p").add_task(Task("t", int)), 3600, blocking=False, on_run=stay)
+begun.wait()
+"""
+
+
+def test_an_on_run_that_never_returns_does_not_keep_the_interpreter() -> None:
+    subprocess.run([sys.executable, "-c", ON_RUN_THAT_STAYS], timeout=PATIENCE_S, check=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -257,6 +274,31 @@ def test_what_a_handler_raises_ends_a_blocking_schedule_and_comes_out(monkeypatc
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert begun[0].wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_what_a_handler_raises_while_it_begins_leaves_nothing(blocking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would have its handle, and the end of the interpreter would wait for what never began."""
+    start_scheduler = BackgroundScheduler.start
+
+    def interrupted(scheduler: BackgroundScheduler) -> None:
+        start_scheduler(scheduler)
+        signal.raise_signal(signal.SIGUSR1)
+
+    def raise_late(number: int, frame: object) -> None:
+        raise LateError
+
+    monkeypatch.setattr(BackgroundScheduler, "start", interrupted)
+    threads = set(threading.enumerate())
+    previous = signal.signal(signal.SIGUSR1, raise_late)
+    ours = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        with pytest.raises(LateError):
+            schedule_pipeline(pipeline_of(int), NEVER_S, blocking=blocking)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == ours
+    until(lambda: set(threading.enumerate()) <= threads)
 
 
 class Interrupting:

@@ -7,10 +7,11 @@ import signal
 import sys
 import threading
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apscheduler.schedulers.base
 import pytest
+from loguru import logger
 from schedule_parts import NEVER_S, PATIENCE_S, SOON_S, pipeline_of, said, until
 
 from dremioframe.orchestration import (
@@ -25,6 +26,9 @@ from dremioframe.orchestration import (
 )
 from dremioframe.orchestration.cadence import Every, missed_in_words, skipped_in_words
 from dremioframe.orchestration.schedule import RUNS_KEPT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # ---------------------------------------------------------------------------------------------------------------- runs
 
@@ -156,6 +160,62 @@ def test_closing_its_executor_ends_it(log: list[str]) -> None:
     assert handle.run_count == 2
     (line,) = said(log, "its scheduled run raised, and the schedule ends")
     assert "ExecutorClosedError" in line
+
+
+@pytest.fixture
+def deaf() -> Iterator[list[str]]:
+    """What was told to a sink that raises, and wants to be heard about it."""
+    told: list[str] = []
+
+    def sink(message: str) -> None:
+        told.append(message)
+        raise OSError("disk full")
+
+    number = logger.add(sink, catch=False, format="{message}")
+    yield told
+    logger.remove(number)
+
+
+def test_a_sink_that_raises_ends_no_schedule(deaf: list[str]) -> None:
+    """Neither what is told of runs, nor of slots, nor of the end."""
+    go_on = threading.Event()
+
+    def action() -> None:
+        if handle.run_count == 0:
+            assert go_on.wait(PATIENCE_S)
+        raise ValueError("a run that has more to tell")
+
+    handle: ScheduleHandle = schedule_pipeline(
+        pipeline_of(lambda: action()), SOON_S, max_runs=3, blocking=False, raise_on_failure=True
+    )
+    until(lambda: handle._skipped > 0)
+    go_on.set()
+    try:
+        assert handle.wait(PATIENCE_S)
+    finally:
+        handle.stop()
+    assert (handle.run_count, len(handle.runs)) == (3, 3)
+    assert len(said(deaf, "its scheduled run raised")) == 3
+    assert said(deaf, "skipped")
+
+
+def test_a_sink_that_raises_hinders_no_signal(deaf: list[str]) -> None:
+    handle = schedule_pipeline(pipeline_of(lambda: os.kill(os.getpid(), signal.SIGTERM)), NEVER_S)
+    assert handle.run_count == 1
+    assert said(deaf, "schedule ends")
+
+
+def test_a_value_may_stop_the_schedule_when_it_dies() -> None:
+    class Dying:
+        def __del__(self) -> None:
+            schedule.stop()
+            died.set()
+
+    died = threading.Event()
+    schedule = schedule_pipeline(pipeline_of(Dying), 0.001, max_runs=10 * RUNS_KEPT, blocking=False)
+    assert schedule.wait(PATIENCE_S)
+    assert died.is_set()
+    assert schedule.run_count < 10 * RUNS_KEPT
 
 
 # ------------------------------------------------------------------------------------------------------------- overlap

@@ -72,7 +72,7 @@ class RunLog:
         except Exception:
             if failpoints.armed and failpoints.hit("run_log.sink"):
                 raise
-            _complain()  # a sink that raises (catch=False) must not end the run
+            complain()  # a sink that raises (catch=False) must not end the run
 
     def _tell_loguru(self, level: str, text: str, values: tuple[object, ...], task: str | None) -> None:
         logger = _logger()
@@ -82,7 +82,7 @@ class RunLog:
         bound.opt(depth=2).log(level, text, *values)
 
 
-def _complain() -> None:
+def complain() -> None:
     """Show what a sink has raised, where there is anybody to be shown it."""
     import traceback
 
