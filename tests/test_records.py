@@ -138,6 +138,37 @@ def test_a_value_that_cannot_be_pickled_is_named():
     assert caught.value.path == "result['rows'][1]"
 
 
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_a_run_whose_values_contain_it_says_that_it_cannot_be_pickled(executor):
+    run = pipeline_of(Task("fine", int), Task("box", list)).run(executor=executor)
+    run["box"].append(run)
+    for _ in range(2):
+        with pytest.raises(PayloadError, match="result of task 'box' cannot be: .*its results contain it"):
+            pickle.dumps(run)
+    taking = pipeline_of(Task("t", lambda context: context["before"]))
+    assert taking.run(executor="process", context={"before": run}).status == "FAILED"
+
+
+@pytest.mark.parametrize("unpicklable", [[], [threading.Lock()]])
+def test_an_error_in_a_value_of_its_own_run_is_pickled_with_the_run_but_not_for_ever(unpicklable):
+    pipeline = pipeline_of(Task("box", lambda: [*unpicklable]), Task("bad", lambda: 1 / 0), Task("fine", lambda: 5))
+    with pytest.raises(RunFailedError) as caught:
+        pipeline.run(raise_on_failure=True)
+    run = caught.value.run
+    run["box"].append(caught.value)
+    copy = through_pickle(caught.value).run
+    assert copy["fine"] == 5
+    if unpicklable:
+        assert "box" not in copy._values
+    else:
+        (error,) = copy["box"]
+        assert isinstance(error, RunFailedError)
+        assert error.run.run_id == run.run_id
+        assert error.run.status == "FAILED"
+        with pytest.raises(PayloadError, match="not pickled with the run"):
+            error.run["fine"]
+
+
 def test_a_lost_attempt_survives_pickling():
     def die():
         import os

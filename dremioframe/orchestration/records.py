@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from threading import get_ident
 
 from . import mermaid
 from .errors import OrchestrationError, PayloadError, RunCancelledError, RunFailedError
@@ -21,6 +22,7 @@ from .task_run import AttemptRecord, TaskRun, TaskRuns, failed_attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from os import PathLike
     from typing import Any
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from .interfaces import Outcome
     from .payload.failure import Failure
     from .run_data import RunData
+
+_packings: set[tuple[int, int]] = set()  # thread and run: whose values are being pickled
 
 _ATTEMPT_STATUS = {
     OutcomeStatus.SUCCESS: "SUCCESS",
@@ -287,29 +291,11 @@ class PipelineRun(Mapping[str, object]):
         return mermaid.save(mermaid.render(self._data.dag, self._data.states), path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._data, self._packed_values())
+        return _restore, (self._data, _pack(self, _all_values))
 
     def _salvaged(self) -> object:
         """The run for the pickle of an error, which a value that cannot be pickled must not keep at home."""
         return _Salvaged(self, self._data)
-
-    def _packed_values(self) -> bytes:
-        """All values as one blob, so that what they share they share afterwards; by value what pickle has no name for.
-
-        Raises:
-            PayloadError: A value cannot be read, or not be pickled.
-        """
-        values = dict(self)
-        try:
-            return references.pack_code(values)
-        except EncodeError as error:
-            whole = error
-        for name, value in values.items():
-            try:
-                references.pack_code(value)
-            except EncodeError as error:
-                raise _unpicklable(f"the result of task {name!r}", f"result{error.path}", error, name) from error
-        raise _unpicklable("the results", whole.path, whole) from whole
 
 
 class _Salvaged:
@@ -323,9 +309,53 @@ class _Salvaged:
 
     def __reduce__(self) -> tuple[Any, ...]:
         try:
-            return self._run.__reduce__()
-        except PayloadError:
-            return _restore, (self._data, references.pack_code(_picklable(self._run)))
+            return _restore, (self._data, _pack(self._run, _picklable_values))
+        except _LeadsBackError:
+            return _restore, (self._data, references.pack_code({}))
+
+
+class _LeadsBackError(PayloadError):
+    """The values of a run contain that run."""
+
+
+def _pack(run: PipelineRun, values: Callable[[PipelineRun], bytes]) -> bytes:
+    """All values as one blob, so that what they share they share afterwards; by value what pickle has no name for.
+
+    A blob of its own knows nothing of what the pickle around it has met, so whether a run leads back to itself is noted
+    here.
+
+    Raises:
+        PayloadError: A value cannot be read, or not be pickled.
+    """
+    packing = get_ident(), id(run)
+    if packing in _packings:
+        raise _LeadsBackError("the run cannot be pickled: its results contain it", stage="result_pickle")
+    _packings.add(packing)
+    try:
+        return values(run)
+    finally:
+        _packings.discard(packing)
+
+
+def _all_values(run: PipelineRun) -> bytes:
+    values = dict(run)
+    try:
+        return references.pack_code(values)
+    except EncodeError as error:
+        whole = error
+    for name, value in values.items():
+        try:
+            references.pack_code(value)
+        except EncodeError as error:
+            raise _unpicklable(f"the result of task {name!r}", f"result{error.path}", error, name) from error
+    raise _unpicklable("the results", whole.path, whole) from whole
+
+
+def _picklable_values(run: PipelineRun) -> bytes:
+    try:
+        return _all_values(run)
+    except PayloadError:
+        return references.pack_code(_picklable(run))
 
 
 def _picklable(run: PipelineRun) -> dict[str, object]:
