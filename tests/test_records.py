@@ -143,7 +143,7 @@ def test_a_run_whose_values_contain_it_says_that_it_cannot_be_pickled(executor):
     run = pipeline_of(Task("fine", int), Task("box", list)).run(executor=executor)
     run["box"].append(run)
     for _ in range(2):
-        with pytest.raises(PayloadError, match="result of task 'box' cannot be: .*its results contain it"):
+        with pytest.raises(PayloadError, match=r"result of task 'box' cannot be: .*its results contain it"):
             pickle.dumps(run)
     taking = pipeline_of(Task("t", lambda context: context["before"]))
     assert taking.run(executor="process", context={"before": run}).status == "FAILED"
