@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -127,7 +129,7 @@ def test_child_processes_count_and_go_too(tmp_path):
 
 
 def test_what_forked_children_share_counts_once(seen):
-    path = seen("share_bytes", 4)
+    path = seen("shared_out", 4)
 
     def action():
         held = bytearray(60 * MIB)
@@ -141,6 +143,76 @@ def test_what_forked_children_share_counts_once(seen):
         answer = wait_until_seen(path)
         for pid in children:
             os.kill(pid, 9)
+        return answer, len(held)
+
+    with ProcessExecutor(1) as executor:
+        run = pipeline_of(Task("t", action, memory_limit="100MiB", timeout=LONG_S)).run(executor=executor)
+    assert run["t"] == ("seen", 60 * MIB)
+
+
+@pytest.fixture
+def preloaded(tmp_path, monkeypatch):
+    """A module of 150 MB, which the fork server has in memory, and each worker with it."""
+    (tmp_path / "model_of_the_user.py").write_text("held = bytearray(b'x') * (150 << 20)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return ["model_of_the_user"]
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_what_children_take_counts_also_where_the_fork_server_shares_much(preloaded, forked):
+    def action():
+        if forked:
+            pid = os.fork()
+            if pid == 0:
+                hog(100)
+                os._exit(0)
+            os.waitpid(pid, 0)
+        else:
+            subprocess.run([sys.executable, "-c", CHILD.replace("40", "100"), str(LONG_S)], check=False)
+
+    with ProcessExecutor(2, kill_grace_s=0.2, preload=preloaded) as executor:
+        run = pipeline_of(Task("t", action, memory_limit="64MiB")).run(executor=executor)
+    error = run.failures["t"]
+    assert isinstance(error, MemoryLimitExceededError)
+    assert 64 * MIB < error.used_bytes < 140 * MIB
+
+
+def test_what_the_fork_server_shares_does_not_count_for_children(preloaded, seen):
+    path = seen("shared_out", 16)  # the worker and three children, twice a look
+
+    def action():
+        children = []
+        for _ in range(3):
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(LONG_S)
+                os._exit(0)
+            children.append(pid)
+        held = bytearray(60 * MIB)
+        answer = wait_until_seen(path)
+        for pid in children:
+            os.kill(pid, 9)
+        return answer, len(held)
+
+    with ProcessExecutor(2, preload=preloaded) as executor:
+        run = pipeline_of(Task("t", action, memory_limit="100MiB", timeout=LONG_S)).run(executor=executor)
+    assert run["t"] == ("seen", 60 * MIB)
+
+
+def test_a_child_that_has_its_parents_memory_still_adds_nothing(seen):
+    """As every child that ``vfork`` has made, until it runs its program."""
+    path = seen("shared_out", 8)
+
+    def action():
+        held = bytearray(60 * MIB)
+        libc = ctypes.CDLL(None)
+        stack = ctypes.create_string_buffer(1 << 16)
+        top = ctypes.c_void_p((ctypes.addressof(stack) + len(stack)) & ~15)
+        clone_vm = 0x100
+        pid = libc.clone(libc.pause, top, clone_vm | signal.SIGCHLD, None)
+        answer = wait_until_seen(path)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         return answer, len(held)
 
     with ProcessExecutor(1) as executor:
@@ -176,7 +248,7 @@ def test_processes_that_an_earlier_task_has_left_do_not_count(seen):
         pid = pipeline_of(Task("leave", leave), Task("pid", os.getpid)).run(executor=executor)["pid"]
         [[child]] = footprint.descendants([(pid, 0)]).values()
         end = time.monotonic() + LONG_S
-        while footprint.share_bytes(child) < 40 * MIB:  # nobody tells when it has got that far
+        while footprint.shared_out(child)[1] < 40 * MIB:  # nobody tells when it has got that far
             assert time.monotonic() < end
             time.sleep(0.01)
         task = Task("t", lambda: wait_until_seen(path), memory_limit="16MiB", timeout=LONG_S)

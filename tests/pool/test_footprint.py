@@ -37,7 +37,8 @@ def program():
 def test_held_and_share_of_a_process_alone(program):
     process, _ = program("import sys; x = bytearray(64 << 20); print('ready', flush=True); sys.stdin.read()")
     assert 64 * MIB < footprint.held_bytes(process.pid) < 80 * MIB
-    assert 64 * MIB < footprint.share_bytes(process.pid) < 80 * MIB
+    full, share, unshared = footprint.shared_out(process.pid)
+    assert 64 * MIB < unshared <= share <= full < 80 * MIB
     assert footprint.peak_bytes(process.pid) > 64 * MIB
     assert footprint.command(process.pid).startswith("python")
 
@@ -60,7 +61,10 @@ def test_pages_that_a_fork_shares_are_held_by_all_and_shared_out(program):
     assert len(family) == 3
     tree = [process.pid, *family]
     assert sum(map(footprint.held_bytes, tree)) > 4 * 64 * MIB
-    assert 64 * MIB < sum(map(footprint.share_bytes, tree)) < 100 * MIB
+    full, share, unshared = map(sum, zip(*map(footprint.shared_out, tree), strict=True))
+    assert full > 4 * 64 * MIB
+    assert 64 * MIB < share < 100 * MIB
+    assert unshared < 40 * MIB
 
 
 @pytest.mark.parametrize("content", [None, "", "Rss: 100 kB\n"])
@@ -75,7 +79,8 @@ def test_where_shares_are_not_added_up_each_has_what_it_holds(program, monkeypat
     for pid in (process.pid, *family):
         held = footprint.held_bytes(pid)
         assert held > 64 * MIB
-        assert abs(footprint.share_bytes(pid) - held) < MIB  # read one after the other, and the process goes on
+        for size in footprint.shared_out(pid):
+            assert abs(size - held) < MIB  # read one after the other, and the process goes on
 
 
 def test_files_and_shared_memory_are_nobodys(program, tmp_path):
@@ -143,6 +148,7 @@ def test_a_process_that_is_gone_holds_nothing(program):
     process.stdin.close()
     process.stdout.read()
     process.wait()
-    assert footprint.held_bytes(process.pid) == footprint.share_bytes(process.pid) == 0
+    assert footprint.held_bytes(process.pid) == 0
+    assert footprint.shared_out(process.pid) == (0, 0, 0)
     assert (footprint.peak_bytes(process.pid), footprint.command(process.pid)) == (0, "")
     assert footprint.descendants([(process.pid, 0)]) == {process.pid: []}

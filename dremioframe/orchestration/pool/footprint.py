@@ -34,14 +34,24 @@ def held_bytes(pid: Pid) -> int:
     return _sum(path, (b"RssAnon:", b"VmSwap:")) or _sum(path, (b"VmRSS:",))
 
 
-def share_bytes(pid: int) -> int:
-    """Its share of that, where pages are shared; what it holds, if the kernel does not tell us more."""
+def shared_out(pid: int) -> tuple[int, int, int]:
+    """Its anonymous memory, swapped out or not: (in full, its share, what of that is surely its own alone), in bytes.
+
+    All three are what it holds if the kernel does not tell us more.
+    """
     try:
-        share = _sum(_rollup(pid), (b"Pss_Anon:", b"SwapPss:"))
+        text = _read(_rollup(pid))
     except PermissionError:  # it has changed its user, or runs a program that only its user may read
-        share = 0
-    # Nothing lives without memory of its own: none means a kernel that does not add it up, or a process that is gone.
-    return share or held_bytes(pid)
+        text = b""
+    share = _summed(text, (b"Pss_Anon:", b"SwapPss:"))
+    if not share:  # nothing lives without: a kernel that does not add it up, or a process that is gone
+        held = held_bytes(pid)
+        return held, held, held
+    full = _summed(text, (b"Anonymous:", b"Swap:"))
+    # Both are too little: pages of files and of shared memory are taken off in the first, those shared by more than
+    # two in the second.
+    unshared = _summed(text, (b"Private_Clean:", b"Private_Dirty:")) - _summed(text, (b"Pss_File:", b"Pss_Shmem:"))
+    return full, share, min(share, max(0, unshared, 2 * share - full))
 
 
 def peak_bytes(pid: int) -> int:
@@ -113,7 +123,10 @@ def _rollup(pid: int) -> str:
 
 
 def _sum(path: str, names: tuple[bytes, ...]) -> int:
-    text = _read(path)
+    return _summed(_read(path), names)
+
+
+def _summed(text: bytes, names: tuple[bytes, ...]) -> int:
     total = 0
     for name in names:
         at = text.find(b"\n" + name)
