@@ -58,10 +58,9 @@ def schedule_pipeline(
 ) -> ScheduleHandle:
     """Run a pipeline again and again, at a fixed interval. The first run starts at once.
 
-    Runs never overlap: slots that come due while a run goes on are skipped, and slots missed for any other reason (a
-    suspended machine) are made up for by one run; both are logged. A run that fails, or raises, does not stop the
-    schedule; closing the executor that was given does, at the next slot. With ``executor="process"`` one pool of
-    workers stays warm.
+    Runs never overlap: slots that come due while one goes on are skipped, and slots missed for any other reason (a
+    suspended machine) are made up for by one run; both are logged. A run that fails or raises does not end it, but
+    closing its executor does, at the next slot. With ``executor="process"`` one pool of workers stays warm.
 
     Args:
         pipeline: What to run.
