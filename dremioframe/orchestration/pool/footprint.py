@@ -2,8 +2,9 @@
 
 Two measures of the same thing. *Held*: anonymous pages in memory or swapped out; twenty microseconds, whatever the
 size; pages that a process shares with one that it has forked count for both. *Share*: the same with each shared page
-divided by how many have it, so that the shares of a tree add up to what it really takes; five milliseconds for 200 MB.
-Files, shared memory and inputs that are only read count in neither.
+divided by how many have it, as far as the kernel tells; five milliseconds for 200 MB. A tree is measured by both: its
+ancestor in full, and what descends from it by shares, less what they have in common with it. Files, shared memory and
+inputs that are only read count nowhere.
 
 What lives here: reading. What may not: limits (``memory_limits``), and memory of the machine (``memory``).
 """
@@ -52,6 +53,29 @@ def shared_out(pid: int) -> tuple[int, int, int]:
     # two in the second.
     unshared = _summed(text, (b"Private_Clean:", b"Private_Dirty:")) - _summed(text, (b"Pss_File:", b"Pss_Shmem:"))
     return full, share, min(share, max(0, unshared, 2 * share - full))
+
+
+def tree_bytes(pids: tuple[int, ...]) -> dict[int, int]:
+    """A process, the first of these, in full; what descends from it as far as it does not share with that.
+
+    How much of a child's pages is shared with the first, and how much with other children, nobody tells. So what others
+    have of the first one's pages is taken off what the children share; at worst all of it, if it is others than these
+    (the fork server, say) that share them.
+    """
+    first, *family = pids
+    ours = shared_out(first)
+    sizes = {first: ours[0]}
+    common = ours[0] - ours[1]
+    for pid in family:
+        theirs = shared_out(pid)
+        if theirs == ours:  # in its first moment, before it runs its program, it is the same memory (vfork)
+            sizes[pid] = 0
+            continue
+        _, share, unshared = theirs
+        off = max(0, min(share - unshared, common))
+        common -= off
+        sizes[pid] = share - off
+    return sizes
 
 
 def peak_bytes(pid: int) -> int:

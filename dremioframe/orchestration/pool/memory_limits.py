@@ -121,7 +121,9 @@ class MemoryLimits:
         used = sum(processes.values()) - before
         if used > watched.most and watched.family:
             # Too much if one ends meanwhile: then those read later have its share as well.
-            processes = min((_measured(pids), _measured(pids)), key=lambda measured: sum(measured.values()))
+            processes = min(
+                (footprint.tree_bytes(pids), footprint.tree_bytes(pids)), key=lambda sizes: sum(sizes.values())
+            )
             used = sum(processes.values()) - before
         processes[worker.pid] -= before
         if worker.order is not None and not watched.told:  # it is being stopped for something else
@@ -144,24 +146,3 @@ class MemoryLimits:
         shares = [(pid, footprint.command(pid), max(0, size)) for pid, size in processes.items() if size]
         peak = footprint.peak_bytes(worker.pid)
         self._floor.events.append(CallOverMemory(watched.call_id, watched.limit, used, tuple(shares), peak))
-
-
-def _measured(pids: tuple[int, ...]) -> dict[int, int]:
-    """The worker, first of these, in full, as when the call began; the others as far as they do not share with it.
-
-    How much of a child's pages is shared with the worker, and how much with other children, nobody tells. So what
-    others have of the worker's pages is taken off what the children share; at worst all of it, if it is the fork server
-    and other workers that share them.
-    """
-    worker, *family = pids
-    ours = footprint.shared_out(worker)
-    measured = {worker: ours[0]}
-    common = ours[0] - ours[1]
-    for pid in family:
-        _, share, unshared = theirs = footprint.shared_out(pid)
-        if theirs == ours:  # in its first moment, before it runs its program, it is the same memory (vfork)
-            share = unshared = 0
-        off = max(0, min(share - unshared, common))
-        common -= off
-        measured[pid] = share - off
-    return measured
