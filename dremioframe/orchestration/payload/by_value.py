@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: Of a module's own attributes, those the other side makes itself or cannot use.
 _OWN_TO_A_PROCESS = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
 
+_FILENAME = 10  # where CodeType takes it, in all supported versions of Python
+
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
     """Pickles everything that can be pickled, code that has no name elsewhere by value.
@@ -62,6 +64,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             return _reduce_module(obj)
         elif kind is CellType:
             return _reduce_cell(obj)
+        elif kind is CodeType:
+            return _reduce_code(obj)
         else:
             reduced = reducers.reduce(obj, kind)
             # No table has a class whose metaclass makes it unhashable.
@@ -142,6 +146,12 @@ def _reduce_cell(cell: CellType) -> Any:
         return rebuild.cell, (cell.cell_contents,)
     except ValueError:  # it is empty
         return rebuild.cell, ()
+
+
+def _reduce_code(code: CodeType) -> Any:
+    """As cloudpickle does, and with its file, which releases since 3.1.3 leave out: tracebacks show its lines."""
+    make, args = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return make, (*args[:_FILENAME], code.co_filename, *args[_FILENAME + 1 :])
 
 
 def _reduce_module(module: ModuleType) -> Any:
