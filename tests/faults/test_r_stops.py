@@ -19,7 +19,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from race_parts import WARM, gone, pool_client
+from race_parts import WARM, eventually, gone, pool_client
 
 from dremioframe.orchestration.pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
 
@@ -93,6 +93,31 @@ def test_r1_the_outcome_comes_between_the_decision_and_the_signal(arm: Any, gate
         helper.join()
         assert isinstance(client.end(call_id), CallStopped)  # what is decided stays decided
         assert client.run("out = b'fine'") == b"fine"
+
+
+def test_r1_how_long_a_call_took_whose_outcome_came_too_late(arm: Any, gate: Any) -> None:
+    decided = another(gate, "decided")
+    arm(**{"worker.outcome": f"{gate.action}@{NEXT}", "stopping.signal": f"{decided.action}@1"})
+    left_the_page = threading.Event()
+
+    def let_it_finish(worker: Any) -> None:
+        decided.wait()
+        gate.open()
+        eventually(lambda: worker.page.running()[0] == 0)
+        left_the_page.set()
+        decided.open()
+
+    with pool_client() as client:
+        call_id = client.submit("import time; time.sleep(0.02); out = b'too late'")
+        gate.wait()
+        helper = threading.Thread(target=let_it_finish, args=client.workers, daemon=True)
+        helper.start()
+        client.lease.stop(call_id, dump=False)
+        helper.join()
+        assert left_the_page.is_set()
+        event = client.end(call_id)
+        assert isinstance(event, CallStopped)
+        assert event.wall_s >= 0.02
 
 
 @pytest.mark.usefixtures("sent_ahead")

@@ -221,10 +221,10 @@ def _casualties(worker: WorkerHandle) -> Casualties:
     if worker.fault:
         return {call_id: worker.running_s(call_id) for call_id in worker.calls}
     running, _ = worker.running()
-    started = {running} if running else set()
-    if worker.order is not None and worker.order.outcome_seen:
-        started.add(worker.order.call_id)
-    return {call_id: worker.running_s(call_id) for call_id in started}
+    casualties: Casualties = {running: worker.running_s(running)} if running else {}
+    if worker.order is not None and worker.order.outcome_seen:  # it may have left the page since
+        casualties[worker.order.call_id] = worker.since_start_s()
+    return casualties
 
 
 class _OomEvidence:

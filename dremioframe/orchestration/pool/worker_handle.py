@@ -216,8 +216,11 @@ class WorkerHandle:
 
     def running_s(self, call_id: int) -> float | None:
         """For how long this call of ours has been running; None if it is not, as far as the page tells."""
-        running, started_ns = self.running()
-        return max(0.0, time.monotonic() - started_ns / 1e9) if running == call_id else None
+        return self.since_start_s() if self.running()[0] == call_id else None
+
+    def since_start_s(self) -> float:
+        """How long ago its latest call began, whether that has ended or not."""
+        return max(0.0, time.monotonic() - self.page.running()[1] / 1e9)
 
     def find_process(self, parents: frozenset[int]) -> None:
         """The zygote died before it handed over the pidfd: open one by the number on the page, if it is still that.
