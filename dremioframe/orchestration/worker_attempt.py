@@ -4,7 +4,7 @@ The pool's worker calls an :class:`AttemptRunner` once for each call it receives
 or indirect inputs are fetched over the side channel when they are first needed and kept as long as that is useful.
 
 What lives here: everything of an attempt that only makes sense in another process. What may not: processes, signals and
-packets (``pool``), and what the user's exceptions mean (``attempt``).
+packets (``pool``), and what the user's exceptions mean (``user_code``).
 """
 
 from __future__ import annotations

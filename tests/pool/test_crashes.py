@@ -95,7 +95,7 @@ def test_o1_killed_while_running_loses_one_call_and_returns_the_unread_ones(make
         client.run("pass")  # opens the window
     running = client.submit("import time; time.sleep(60)")
     waiting = [client.submit("out = b'later'") for _ in range(3)]
-    client.until(lambda: client.lease.started_at(running) is not None)
+    client.until(lambda: client.started_at(running) is not None)
     os.kill(client.workers[0].pid, signal.SIGKILL)
     event = client.end(running)
     assert isinstance(event, CallLost)
@@ -261,7 +261,7 @@ def test_returned_calls_are_told_with_the_death(client):
     for _ in range(20):
         client.run("pass")
     running = client.submit("import time; time.sleep(60)")
-    client.until(lambda: client.lease.started_at(running) is not None)
+    client.until(lambda: client.started_at(running) is not None)
     os.kill(client.workers[0].pid, signal.SIGKILL)
     event = client.end(running)
     assert isinstance(event, CallLost)

@@ -12,7 +12,7 @@ from itertools import count
 from .. import calls
 from ..attempt import LocalOutcome
 from ..calls import Request
-from ..errors import MemoryLimitExceededError, RunCancelledError, TaskTimeoutError, WorkerLostError
+from ..errors import MemoryLimitExceededError, RunCancelledError, TaskTimeoutError, WorkerLostError, WorkerStartError
 from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
@@ -55,10 +55,18 @@ class ProcessSession:
         env: Mapping[str, str],
         on_close: Callable[[], object],
     ) -> None:
+        """
+        Raises:
+            ExecutorClosedError: The pool was closed, or belongs to another process.
+            WorkerStartError: There is no place for what all workers need to know, or nothing to listen to them by.
+        """
         self._plan = plan
         self._on_close = on_close
         self._store = store
-        self._data = CallData(plan, inputs, env, store)
+        try:
+            self._data = CallData(plan, inputs, env, store)
+        except Unsendable as error:  # the run's own facts: the environment is long, and there is no place for it
+            raise WorkerStartError(f"workers cannot be told of the run: {error}") from error
         self._tag = (next(_run_numbers) % _RUN_NUMBERS) << (_TASK_BITS + _ATTEMPT_BITS)
         self._ended: list[tuple[int, int, Outcome]] = []
         self._stops: dict[tuple[int, int], int] = {}

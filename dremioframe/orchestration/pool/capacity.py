@@ -25,6 +25,7 @@ from ..errors import ExecutorClosedError, WorkerStartError
 from . import channel, frames, termination
 from .frames import Kind, ProtocolError
 from .nursery import Nursery
+from .orphans import end_orphans
 from .shares import Share
 from .shortage import Gauge
 from .starts import Starts
@@ -198,6 +199,16 @@ class Capacity:
     def must_fork(self, now: float) -> bool:
         """Whether the zygote must be forking by now what it was told to."""
         return self._nursery.must_fork(now)
+
+    def order(self) -> None:
+        """Order the forks that could not be ordered before."""
+        with self._lock:
+            self._nursery.order()
+
+    def postpone(self, away_s: float) -> None:
+        """A lease was away for so long, and the zygote may have been stopped, too."""
+        with self._lock:
+            self._nursery.postpone(away_s)
 
     def listen(self) -> None:
         """Read what the zygote has said and pass it on.
@@ -373,7 +384,7 @@ class Capacity:
         for worker, _ in owned:
             worker.orphaned = True
         try:
-            _end_orphans([worker for worker, _ in owned if worker.exit is None], parents)
+            end_orphans([worker for worker, _ in owned if worker.exit is None], parents)
         except OSError:
             pass  # no descriptor to look by: the kernel ends the workers, and the sentry what they leave
         for worker, share in owned:
@@ -381,16 +392,3 @@ class Capacity:
                 share.post(worker)
             else:
                 self._bury(worker)
-
-
-def _end_orphans(workers: list[WorkerHandle], parents: frozenset[int]) -> None:
-    """End workers whose zygote has died, and their sessions.
-
-    Raises:
-        OSError: There was no descriptor to look by.
-    """
-    for worker in workers:
-        worker.find_process(parents)
-        if worker.pidfd >= 0:
-            termination.kill(worker.pidfd)
-    termination.kill_sessions(frozenset(worker.pid for worker in workers if worker.pidfd >= 0) - {0, os.getsid(0)})

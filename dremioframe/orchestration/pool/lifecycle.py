@@ -41,6 +41,9 @@ _REPORT_LIMIT_S = 5.0
 #: A fork that was ordered must have happened by then, unless the zygote is still importing what it was told to preload.
 _FORK_LIMIT_S = 10.0
 
+#: An order of a fork for which the kernel had no buffers is given again after so long.
+_ORDER_AGAIN_S = 0.01
+
 #: A worker that does not get ready has so long to write where it is, before it is killed.
 _DUMP_S = 0.2
 
@@ -79,8 +82,9 @@ class Lifecycle:
         """A worker is ours now."""
         self._floor.add(worker, partial(self._desk.serve, worker))
         self._desk.tell_room()
-        self._unforked[worker] = limit = time.monotonic() + _FORK_LIMIT_S
-        self.due = min(self.due, limit)
+        now = time.monotonic()
+        self._unforked[worker] = now + _FORK_LIMIT_S
+        self.due = min(self.due, now + (_FORK_LIMIT_S if worker.is_ordered else _ORDER_AGAIN_S))
         self.look(worker)
 
     def dismiss(self, worker: WorkerHandle) -> None:
@@ -153,6 +157,8 @@ class Lifecycle:
 
     def expire(self, now: float) -> None:
         """Something that the zygote must have done or said by now is missing: then it never will."""
+        if not all(worker.is_ordered for worker in self._unforked):
+            self._capacity.order()
         silent = [worker for worker, (_, limit) in self._casualties.items() if limit <= now]
         unforked = [worker for worker, limit in self._unforked.items() if limit <= now]
         self._unforked.update(dict.fromkeys(unforked, now + _FORK_LIMIT_S))
@@ -164,13 +170,27 @@ class Lifecycle:
         for worker in [worker for worker, limit in self._booting.items() if limit <= now]:
             self._end_boot(worker, now)
         limits = [limit for _, limit in self._casualties.values()]
-        self.due = min(*limits, *self._unforked.values(), *self._booting.values(), NEVER, NEVER)
+        limits += [limit if worker.is_ordered else now + _ORDER_AGAIN_S for worker, limit in self._unforked.items()]
+        self.due = min(*limits, *self._booting.values(), NEVER, NEVER)
+
+    def postpone(self, away_s: float) -> None:
+        """Nobody was there to hear for so long, and who should have spoken may have been stopped, too."""
+        self._capacity.postpone(away_s)
+        for limits in (self._unforked, self._booting):
+            limits.update({worker: limit + away_s for worker, limit in limits.items()})
+        for worker, (casualties, limit) in self._casualties.items():
+            self._casualties[worker] = casualties, limit + away_s
+        self.due += away_s
 
     def _end_boot(self, worker: WorkerHandle, now: float) -> None:
         """Its time to get ready is over: if it is not, have it write where it is, and then kill it."""
         if worker.booted:
             del self._booting[worker]
         elif not worker.boot_error:
+            self._floor.take_back(worker)
+            if worker.calls:  # one was received since the last look, so it is ready, and that will be heard
+                self._booting[worker] = now + _DUMP_S
+                return
             worker.boot_error = (
                 f"a worker was not ready {boot.START_LIMIT_S:g} s after it was forked; an initializer that hangs?"
             )

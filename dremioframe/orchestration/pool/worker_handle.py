@@ -1,7 +1,7 @@
 """One worker as the coordinator sees it: its channels, its page, the calls it holds, and how it ended.
 
 What lives here: state of one worker and what can be done with its descriptors. What may not: choosing among workers
-(``supervisor``, ``capacity``) and reacting to what it does (``lifecycle``, ``stopping``). A handle is used by one
+(``dispatch``, ``capacity``) and reacting to what it does (``lifecycle``, ``stopping``). A handle is used by one
 thread at a time: the lease's that has it, or whoever holds the pool's lock while it is idle.
 """
 
@@ -43,8 +43,9 @@ class WorkerHandle:
         pidfd: Descriptor of the process, or -1 as long as the zygote has not told.
         sent: Calls sent to it and not taken back, in its whole life.
         looks: How often it has asked for a look at its ring.
-        booted: It said that it is ready.
-        boot_error: What it said when it could not start.
+        has_spoken: It has said how its start went.
+        booted: It said that it is ready, and we had not given it up by then.
+        boot_error: Why it did not start: its own word, its zygote's, or ours if it took too long.
         served: It has finished a call.
         full: Its inbox takes no more for now.
         silent: It did not react when last looked at, and gets calls only if nobody else can have them.
@@ -71,6 +72,7 @@ class WorkerHandle:
         "exit",
         "fault",
         "full",
+        "has_spoken",
         "inbox",
         "incarnation",
         "leaving",
@@ -106,6 +108,7 @@ class WorkerHandle:
         self._pid = 0
         self.sent = 0
         self.looks = 0
+        self.has_spoken = False
         self.booted = False
         self.boot_error = ""
         self.served = False
@@ -167,6 +170,11 @@ class WorkerHandle:
     def accepting(self) -> bool:
         """Whether calls may be sent to it at all."""
         return not (self.condemned or self.leaving or self.full)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the zygote was told to fork it."""
+        return self._worker_side is None
 
     def worker_fds(self) -> tuple[int, int, int]:
         """The descriptors that become the worker's own: inbox, side channel, page."""

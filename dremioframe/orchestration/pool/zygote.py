@@ -298,8 +298,8 @@ class _Zygote:
             self._outgoing.popleft()
 
     def _withdraw(self, pidfd: int) -> None:
-        """A descriptor that has not been sent yet is about to be closed: the worker is gone, and EXITED will say so."""
-        self._outgoing = deque((packet, () if fds == (pidfd,) else fds) for packet, fds in self._outgoing)
+        """A descriptor is about to be closed: if its worker's birth is still to be told, its end alone will do."""
+        self._outgoing = deque((packet, fds) for packet, fds in self._outgoing if fds != (pidfd,))
 
 
 def _flush_output() -> None:
