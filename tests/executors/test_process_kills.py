@@ -98,7 +98,7 @@ STUCK = [endless_python, endless_c, swallows_everything, ignores_sigterm, stops_
 
 
 @pytest.mark.parametrize("stuck", STUCK, ids=lambda action: action.__name__)
-def test_whatever_it_does_it_is_gone_after_timeout_and_grace(stuck, tmp_path):
+def test_u12_u13_u14_u16_u17_u31_whatever_it_does_it_is_gone_after_timeout_and_grace(stuck, tmp_path):
     path = str(tmp_path / "pids")
     tasks = [
         Task("stuck", stuck, (path,), timeout=2.0 if stuck is with_children else 1.0),

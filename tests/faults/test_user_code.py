@@ -1,4 +1,4 @@
-"""What user code does to its worker, as the user of a pipeline sees it. Fault ids U6 to U8, U10, U15, U25, U28.
+"""What user code does to its worker, as the user of a pipeline sees it. Ids O1, U6 to U8, U10, U11, U15, U28, U30.
 
 More of section U stands beside the parts that keep the promise, most of it in ``tests/pool`` and ``tests/payload``.
 """
@@ -10,11 +10,16 @@ import atexit
 import os
 import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from lost import check_lost, note_pid, noted_pids
 
 from dremioframe.orchestration import Pipeline, ProcessExecutor, Task, TaskError, WorkerLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 LIMIT_S = 20
 
@@ -62,16 +67,76 @@ def test_u8_what_means_something_to_generators_and_loops_is_a_failure(error: Bas
     fails_in_its_worker(error)
 
 
-@pytest.mark.parametrize("code", [0, 99])
-def test_u10_a_worker_that_exits_without_an_outcome_is_lost(code: int) -> None:
-    quits, other = Task("quits", os._exit, (code,)), Task("other", int)
-    run = pipeline_of(quits, other).run(executor="process", max_workers=1, timeout=LIMIT_S)
-    failure = run.failures["quits"]
-    assert isinstance(failure, WorkerLostError)
-    assert failure.exit_code == code
-    assert f"exited with code {code}" in str(failure)
-    assert len(run.tasks["quits"].attempts) == 1
+def is_lost(tmp_path: Path, action: Callable[[], Any], cause: str) -> WorkerLostError:
+    """``action`` ends its worker: its own attempt is lost, with all that can be said of it, and nobody else's."""
+    mark = tmp_path / "pid"
+
+    def ends() -> None:
+        note_pid(mark)
+        action()
+
+    ending, other = Task("ends", ends), Task("other", int)
+    run = pipeline_of(ending, other).run(executor="process", max_workers=1, timeout=LIMIT_S)
     assert run["other"] == 0
+    [attempt] = run.tasks["ends"].attempts
+    [pid] = noted_pids(mark)
+    assert attempt.worker_pid == pid
+    error: WorkerLostError = check_lost(run.failures["ends"], "ends", 1, pid, cause)
+    return error
+
+
+@pytest.mark.parametrize("code", [0, 99])
+def test_u10_a_worker_that_exits_without_an_outcome_is_lost(tmp_path: Path, code: int) -> None:
+    error = is_lost(tmp_path, lambda: os._exit(code), f"exited with code {code}")
+    assert (error.exit_code, error.signal) == (code, None)
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS"])
+def test_u11_a_crash_is_told_with_its_signal_and_stack(tmp_path: Path, name: str) -> None:
+    def crash() -> None:
+        os.kill(os.getpid(), getattr(signal, name))
+
+    error = is_lost(tmp_path, crash, f"was killed by {name}")
+    assert (error.exit_code, error.signal) == (None, getattr(signal, name))
+    assert "in crash" in error.stack
+
+
+def test_o1_a_worker_that_is_killed_while_it_runs_is_told_as_such(tmp_path: Path) -> None:
+    ready, done = tmp_path / "ready", tmp_path / "done"
+    os.mkfifo(ready)
+    os.mkfifo(done)
+
+    def victim() -> None:
+        ready.write_text(str(os.getpid()))
+        done.read_text()
+
+    with ProcessExecutor(max_workers=1) as executor:
+        handle = pipeline_of(Task("victim", victim), Task("other", int)).start(executor=executor, timeout=LIMIT_S)
+        pid = int(ready.read_text())
+        os.kill(pid, signal.SIGKILL)
+        run = handle.result()
+    error = check_lost(run.failures["victim"], "victim", 1, pid, "was killed by SIGKILL")
+    assert (error.exit_code, error.signal) == (None, signal.SIGKILL)
+    assert run["other"] == 0
+
+
+def test_u30_workers_that_kill_each_other_are_told_one_by_one(tmp_path: Path) -> None:
+    """The victim waits for its end; its murderer succeeds."""
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+
+    def victim() -> None:
+        ready.write_text(str(os.getpid()))
+        signal.pause()
+
+    def murderer() -> int:
+        pid = int(ready.read_text())
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    tasks = [Task("victim", victim, timeout=LIMIT_S), Task("murderer", murderer, timeout=LIMIT_S)]
+    run = pipeline_of(*tasks).run(executor="process", max_workers=2, timeout=LIMIT_S)
+    check_lost(run.failures["victim"], "victim", 1, run["murderer"], "was killed by SIGKILL")
 
 
 def test_u15_a_task_that_would_hang_the_end_of_its_process_delays_nobody(tmp_path: Any) -> None:
