@@ -35,7 +35,8 @@ reliability: venv
 	$(BIN)/python tools/reliability.py
 
 # Random pipelines while their processes are killed, stopped and starved, on processes for ten minutes and on the virtual
-# clock; `make chaos ARGS='--seed 7 --minutes 1'`. A failed trial says how to have the same faults again.
+# clock; before that each call of a kind that a run makes fails once, in each process (`--no-exhaustion` skips it).
+# `make chaos ARGS='--seed 7 --minutes 1'`. A failed trial says how to have the same faults again.
 chaos: venv
 	$(BIN)/python -m tools.chaos $(ARGS)
 

@@ -44,7 +44,7 @@ def hostile_packets(trials: int) -> str:
 
 
 def tests_named(identifier: str) -> str:
-    """F16, F17: all cases of the tests with this pattern among the ids in their names."""
+    """F16: all cases of the tests with this pattern among the ids in their names."""
     named = re.compile(rf"^def (test_(?:[a-z]\d+_)*{identifier}_\w+)", re.MULTILINE)
     texts = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))}
     tests = [f"{path}::{name}" for path, text in texts.items() for name in named.findall(text)]
@@ -52,6 +52,15 @@ def tests_named(identifier: str) -> str:
     passed = re.search(r"(\d+) passed", said)
     assert passed, said
     return f"all {passed[1]} cases of {len(tests)} tests pass"
+
+
+def each_call() -> str:
+    """F17: every call of every kind that a run makes, in coordinator, fork server and worker."""
+    said = _run([str(FAULTS / "exhaustion.py")])
+    calls = re.search(r"(\d+) calls failed, one a run", said)
+    assert calls, said
+    kinds = len(re.findall(r"^\w+:\w+: \d+ reached$", said, re.MULTILINE))
+    return f"{calls[1]} calls of {kinds} kinds failed, one a run: no hang, no leak, each error names what was short"
 
 
 def machine_steps(trials: int) -> str:

@@ -15,7 +15,7 @@ import os
 import select
 
 VARIABLE = "SCARCITY"
-_ERRORS = {
+ERRORS = {
     "open": errno.EMFILE,
     "socketpair": errno.EMFILE,
     "memfd_create": errno.EMFILE,
@@ -33,9 +33,13 @@ _ERRORS = {
     "pwrite": errno.ENOSPC,
     "truncate": errno.ENOSPC,
 }
-CALLS = tuple(_ERRORS)
+CALLS = tuple(ERRORS)
 
 _zygote_pid = 0
+#: While there is a file of the claim's name and this, nothing fails: the test looks at what there is.
+TRUCE = ".truce"
+#: The test itself makes calls, which do not count.
+is_looking = False
 
 
 # The tasks of the run; here, so that workers have them without another import.
@@ -72,7 +76,7 @@ class _Scarcity:
         return (os.getpid() == _zygote_pid) == (self.place == "zygote")
 
     def count(self) -> None:
-        if not self.here():
+        if is_looking or not self.here():
             return
         pid = os.getpid()
         self.counts[pid] = self.counts.get(pid, 0) + 1
@@ -82,7 +86,9 @@ class _Scarcity:
             os.close(_os_open(self.claim, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return
-        code = _ERRORS[self.call]
+        if os.path.exists(self.claim + TRUCE):
+            return
+        code = ERRORS[self.call]
         raise OSError(code, os.strerror(code))
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out"
 FUZZ = ROOT / "tests" / "faults" / "wire_fuzz.py"
+EXHAUSTION = ROOT / "tests" / "faults" / "exhaustion.py"
 
 
 def main() -> None:
@@ -43,6 +44,8 @@ def main() -> None:
     if options.fuzz:
         _fuzz(options.fuzz, options.seed)
     _pool(options.seed, options.pool)
+    if options.exhaustion and subprocess.run([sys.executable, EXHAUSTION, "--quiet"], cwd=ROOT, check=False).returncode:
+        sys.exit("a call that fails hangs, leaks, or is not told")
     until, seed = time.monotonic() + options.minutes * 60, options.seed
     while time.monotonic() < until:
         _real(seed)
@@ -56,6 +59,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--virtual", type=int, help="seeds on the virtual clock (20,000)")
     parser.add_argument("--fuzz", type=int, default=1_000_000, help="mutated frames")
     parser.add_argument("--pool", type=int, default=50, help="seeds of the trial of the bare pool")
+    parser.add_argument(
+        "--exhaustion", action=argparse.BooleanOptionalAction, default=True, help="fail every Nth call of each kind"
+    )
     parser.add_argument("--script", help="apply the faults in this file to the one seed")
     parser.add_argument("--soak", action="store_true", help="10,000 runs in one process instead")
     options = parser.parse_args()
