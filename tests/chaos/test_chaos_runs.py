@@ -13,12 +13,16 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from tools.chaos import conductor, scripts, trial, verify, virtual  # noqa: E402
+from dremioframe.orchestration.dag.dag import Dag  # noqa: E402
+from dremioframe.orchestration.machine.invariants import InvariantError  # noqa: E402
+from tools.chaos import conductor, scripts, trial, verify, virtual, watched  # noqa: E402
+from tools.chaos.actions import Mark  # noqa: E402
 from tools.chaos.cases import random_case  # noqa: E402
 
 SEEDS = (1, 2, 3, 4, 6, 8, 9, 12)
 KILLED_SEED, KILLED_TASKS = 1, 400
 VIRTUAL_SEEDS = 300
+LEFT_BEHIND_SEED = 211  # one task leaves a child behind, and another ends the same worker
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -60,6 +64,30 @@ def test_a_survivor_that_nobody_has_seen_is_found(monkeypatch, tmp_path):
     monkeypatch.setattr(conductor, "GONE_S", 0.0)
     played = conductor.conduct(0, iter(()), tmp_path)
     assert ["(sleep)" in problem for problem in played.problems] == [True, False], played.problems
+
+
+def test_what_lives_when_the_end_of_its_worker_is_told_is_seen_then(monkeypatch):
+    """At close it would be gone."""
+    monkeypatch.setenv("DREMIOFRAME_FAILPOINTS", "zygote.sweep=off")
+    violations = trial.real(LEFT_BEHIND_SEED, script=iter(())).violations
+    assert violations
+    assert all("has ended, it is told, but" in each for each in violations)
+
+
+def test_a_machine_that_contradicts_itself_is_seen_at_once():
+    machine = watched._Machine(Dag(["a", "b"], [(), ()]))
+    machine.start()
+    machine.attempts[0] = 7
+    with pytest.raises(InvariantError, match="RUNNING with 8 attempts"):
+        machine.take(1)
+
+
+def test_what_a_worker_had_sent_counts():
+    marks = [Mark("S", name, 1, 11, 0, at, {}) for at, name in enumerate(("a", "b"))]
+    lost, run = [1, "LOST", 11, None, ""], [1, "SUCCESS", 11, 0.0, ""]
+    for first, second, wrong in [(run, lost, 0), (lost, run, 1)]:
+        told = {"tasks": {"a": {"attempts": [first]}, "b": {"attempts": [second]}}}
+        assert len(list(verify.verify_sent([told], [marks]))) == wrong
 
 
 def test_a_loss_on_the_virtual_clock_is_charged_to_a_strike():

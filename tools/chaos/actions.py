@@ -1,9 +1,10 @@
 """What the tasks of a chaos case do, and the marks they leave.
 
-A mark is one line, appended by one write: ``S`` (start) or ``E`` (end) or ``!`` (a promise broken under the task's own
-eyes), task, attempt (0 if it cannot know), process, nanoseconds of the monotonic clock, and as JSON the digests of the
-values it has read. A value is a digest of the task's name and of all that it read, and bytes that follow from that:
-a wrong, stale or damaged input anywhere above changes it.
+A mark is one line, appended by one write: ``S`` (start), ``E`` (end), ``C`` (it has started a child) or ``!`` (a
+promise broken under the task's own eyes), task, attempt (0 if it cannot know), process, its birth, nanoseconds of the
+monotonic clock, and as JSON the digests of the values it has read, or who the child is. A value is a digest of the
+task's name and of all that it read, and bytes that follow from that: a wrong, stale or damaged input anywhere above
+changes it.
 
 What lives here: code that runs in workers. What may not: judgement of what ran (``verify``).
 """
@@ -125,10 +126,21 @@ def _goes_on(start: Mark, marks: Sequence[Mark]) -> bool:
     """Whether the attempt that started there is still going on: it has not marked its end, and its process lives."""
     if start.pid == os.getpid():
         return False
-    state, born = _state_and_birth(start.pid)
-    if state in {"", "Z", "X"} or born != start.born:  # dead, perhaps not yet reaped; or another of the same number
+    if not _lives(start.pid, start.born):
         return False
     return not any(mark.what == "E" and mark.attempt == start.attempt for mark in marks)
+
+
+def living_children(path: str, worker: int) -> list[int]:
+    """What tasks have started in this worker and is still there."""
+    marks = (mark for mark in read_marks(path) if mark.what == "C" and mark.pid == worker)
+    children = [(int(pid), int(born)) for mark in marks for pid, born in mark.seen.items()]
+    return [pid for pid, born in children if _lives(pid, born)]
+
+
+def _lives(pid: int, born: int) -> bool:
+    state, now = _state_and_birth(pid)
+    return state not in {"", "Z", "X"} and now == born  # else dead, perhaps not yet reaped; or another of that number
 
 
 def _state_and_birth(pid: int) -> tuple[str, int]:
@@ -147,7 +159,7 @@ def _finish(spec: Spec, place: Place, attempt: int, values: dict[str, Value]) ->
         _mark(place, "!", spec.name, attempt, {"damaged": ", ".join(damaged)})
     seen = {name: value[0] for name, value in values.items()}
     act = spec.act_of(attempt or 1)
-    _work(spec, place, act)
+    _work(spec, place, act, attempt)
     _mark(place, "E", spec.name, attempt, seen)
     if act == "fail":
         raise ValueError(f"{spec.name} fails in attempt {attempt}, as it is to")
@@ -158,12 +170,13 @@ def _finish(spec: Spec, place: Place, attempt: int, values: dict[str, Value]) ->
     return value_of(spec.name, seen, spec.size)
 
 
-def _work(spec: Spec, place: Place, act: str) -> None:
+def _work(spec: Spec, place: Place, act: str, attempt: int) -> None:
     at_home = os.getpid() == place.home
     if act == "hang":
         time.sleep((spec.timeout or 0.0) * 1.2 if at_home and place.marks else 0 if at_home else 600)
     if act in {"child", "orphan"} and not at_home:
         child = subprocess.Popen(["sleep", "0.02" if act == "child" else "30"], start_new_session=act == "orphan")
+        _mark(place, "C", spec.name, attempt, {str(child.pid): str(_state_and_birth(child.pid)[1])})
         if act == "child":
             child.wait()
         else:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from dremioframe.orchestration import Pipeline, ProcessExecutor
 
+from . import watched
 from .actions import Place, build, is_intact
 from .cases import MOST_TASKS, random_case
 
@@ -107,6 +108,8 @@ def main() -> None:
     logger.remove()
     seed, tasks, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     case = random_case(seed, tasks or None)
+    if len(case.specs) <= MOST_TASKS:
+        watched.install()
     before = belongings()
     os.write(1, b"go\n")
     told = run_case(case, folder)
@@ -114,6 +117,7 @@ def main() -> None:
     gc.collect()
     left = [f"{name}: {what}" for name, what in belongings().items() if before.get(name) != what]
     told[0].setdefault("left", []).extend(left)
+    told[0]["strays"] = watched.strays
     with open(f"{folder}/runs.json", "w", encoding="utf-8") as file:
         json.dump(told, file)
 

@@ -77,6 +77,7 @@ def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
     killed = Counter(pid for what, pid in trial.hits if what in {"kill_worker", "kill_stopped_worker"})
     pools = sum(what in scripts.KILLS_OF_ALL for what, _ in trial.hits)
     violations, everywhere, reference = list(trial.problems), [], serial(case)
+    marks_of = []
     lost: Counter[int] = Counter()
     for number, run in enumerate(trial.runs):
         if not run.get("tasks"):  # that is a problem already
@@ -87,8 +88,11 @@ def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
         if case.executor == "string":
             found += verify.verify_workers(marks, case.workers)
         everywhere += marks
-        violations += [f"run {number}: {what}" for what in found] + run.get("left", [])
+        marks_of.append(marks)
+        violations += [f"run {number}: {what}" for what in found] + run.get("left", []) + run.get("strays", [])
         lost.update(a[2] for task in run["tasks"].values() for a in task["attempts"] if a[1] == "LOST")
+    if len(marks_of) == len(trial.runs):
+        violations += verify.verify_sent(trial.runs, marks_of)
     if case.executor == "warm":
         violations += verify.verify_workers(everywhere, case.workers)
     executions = sum(mark.what == "S" for mark in everywhere)

@@ -1,7 +1,8 @@
 """What the runs left behind, against the oracle and the invariants of the fault catalogue (section 3.3).
 
 What lives here: the judgement, the same for real processes and for the virtual clock. What may not: how it came about.
-I7 and I8 stand on digests; I9 on who marked the end; I14 needs a journal, which is not there yet.
+I7 and I8 stand on digests; I9 on who marked the end; I14 needs a journal, which is not there yet. I1 and I2 are watched
+from within (``watched``): records have but one end for each task.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def letter(task: Mapping[str, Any]) -> str:
 
 
 def verify_run(case: Case, run: Mapping[str, Any], killed: Mapping[int, int], pools_killed: int) -> Iterator[str]:
-    """Everything that can be judged by records and values: I1, I2, I4 to I8; faults are charged to those they hit.
+    """Everything that can be judged by records and values: I2, I4 to I8; faults are charged to those they hit.
 
     Args:
         killed: How often a process of this number was killed.
@@ -108,7 +109,7 @@ def verify_marks(case: Case, run: Mapping[str, Any], marks: Sequence[Mark]) -> I
     for mark in marks:
         if mark.what == "!":
             yield f"{mark.task}: attempt {mark.attempt}: {mark.seen}"
-        else:
+        elif mark.what in "SE":
             (starts if mark.what == "S" else ends)[mark.task].append(mark)
     for name, spec in specs.items():
         attempts = tasks[name]["attempts"]
@@ -152,6 +153,25 @@ def _of_order(spec: Spec, starts: Mapping[str, list[Mark]], ends: Mapping[str, l
         own = [mark for mark in ends[spec.name] if (mark.pid, mark.attempt) == (before.pid, before.attempt)]
         if before.attempt and any(mark.at_ns > after.at_ns for mark in own):
             yield f"{spec.name}: I3: attempts overlap"
+
+
+def verify_sent(runs: Sequence[Mapping[str, Any]], marks: Sequence[Sequence[Mark]]) -> Iterator[str]:
+    """What a worker had sent before it died, or was told to, counts: it had, if it has started something else since."""
+    told: dict[tuple[int, int], list[tuple[int, str, Mark]]] = defaultdict(list)
+    for number, of_run in enumerate(marks):
+        for mark in of_run:
+            if mark.what == "S":
+                told[mark.pid, mark.born].append((mark.at_ns, f"{number} {mark.task}", mark))
+    for (pid, _), starts in told.items():
+        starts.sort()
+        followed = Counter(name for _, name, _ in starts[:-1])
+        started = Counter(name for _, name, _ in starts)
+        for name, count in followed.items():
+            run, _, task = name.partition(" ")
+            attempts = runs[int(run)]["tasks"][task]["attempts"]
+            void = sum(attempt[1] in {"LOST", "TIMED_OUT"} and attempt[2] == pid for attempt in attempts)
+            if void > started[name] - count:
+                yield f"run {run}: {task}: {pid} had ended it and gone on, and yet it is lost: {attempts}"
 
 
 def verify_workers(marks: Sequence[Mark], most: int) -> Iterator[str]:
