@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "pool"))
 from pool_client import Client
 from pool_waiting import eventually, gone
 
-__all__ = ["WARM", "eventually", "gone", "pool_client"]
+__all__ = ["WARM", "Client", "eventually", "gone", "pool_client"]
 
 #: So many calls have a worker run before the race: it holds calls in advance then, and the next is number WARM + 1.
 WARM = 20

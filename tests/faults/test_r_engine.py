@@ -47,6 +47,25 @@ def test_r4_a_stop_comes_while_a_retry_waits(arm: Any, gate: Any, delay_s: float
     assert (run.status, run.tasks["t"].status, len(attempts)) == ("CANCELLED", "CANCELLED", 1)
 
 
+def test_r4_the_retry_is_with_its_worker_when_the_stop_comes(arm: Any, gate: Any, tmp_path: Path) -> None:
+    """The other order: its second attempt was submitted and received, and has not begun."""
+    arm(**{"worker.received": f"{gate.action}@2"})
+    starts = tmp_path / "starts"
+
+    def fail() -> None:
+        with open(starts, "a", encoding="ascii") as file:
+            file.write("x")
+        raise ValueError("again")
+
+    with ProcessExecutor(1, kill_grace_s=0) as executor:
+        handle = pipeline_of(Task("t", fail, retries=1, retry_delay=0)).start(executor=executor)
+        gate.wait()
+        handle.cancel()
+        run = handle.result(timeout=60)
+    assert (run.status, run.tasks["t"].status) == ("CANCELLED", "CANCELLED")
+    assert starts.read_text() == "x"
+
+
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_r10_a_stop_that_comes_when_the_outcome_is_in_hand_changes_nothing(arm: Any, gate: Any, executor: str) -> None:
     arm(**{"coordinator.ends": f"{gate.action}@1"})

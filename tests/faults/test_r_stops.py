@@ -1,6 +1,6 @@
 """Races between a worker that ends a call, or itself, and a coordinator that stops it or looks away.
 
-R1 to R6, R9, R12, R13.
+R1 to R3, R5, R6, R9, R12, R13, R18.
 
 Both orders of each are forced: somebody waits at a failpoint while the other goes on.
 """
@@ -8,6 +8,7 @@ Both orders of each are forced: somebody waits at a failpoint while the other go
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -19,8 +20,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from race_parts import WARM, eventually, gone, pool_client
+from race_parts import WARM, Client, eventually, gone, pool_client
 
+from dremioframe.orchestration.pool.channel import OutOfDescriptors
 from dremioframe.orchestration.pool.events import CallEnded, CallLost, CallOverdue, CallReturned, CallStopped
 
 NEXT = WARM + 1
@@ -66,6 +68,28 @@ def test_r1_the_call_is_stopped_then_its_worker_would_send_the_outcome(arm: Any,
         assert isinstance(event, CallStopped)
         assert (event.pid, event.killed) == (pid, False)
         assert client.run("out = b'fine'") == b"fine"
+
+
+def test_r1_the_outcome_is_sent_while_those_before_it_are_read(arm: Any, gate: Any) -> None:
+    """Nobody has decided yet: it is looked once more, and what is there by then counts."""
+    read = another(gate, "read")
+    arm(**{"worker.outcome": f"{gate.action}@{NEXT}", "stopping.drained": f"{read.action}@1"})
+
+    def let_it_tell(worker: Any) -> None:
+        read.wait()
+        gate.open()
+        select.select([worker.inbox.fd], [], [], 60)
+        read.open()
+
+    with pool_client() as client:
+        call_id = client.submit("out = b'in time'")
+        gate.wait()
+        helper = threading.Thread(target=let_it_tell, args=client.workers, daemon=True)
+        helper.start()
+        client.lease.stop(call_id, dump=False)
+        helper.join()
+        assert client.workers[0].order is None
+        assert bytes(client.end(call_id).payload) == b"in time"
 
 
 def test_r1_the_outcome_comes_between_the_decision_and_the_signal(arm: Any, gate: Any) -> None:
@@ -185,6 +209,31 @@ def test_r3_the_end_is_seen_before_the_last_outcome_is_read(arm: Any, gate: Any,
         assert client.returned == others
 
 
+@pytest.mark.usefixtures("sent_ahead")
+def test_r3_the_end_is_seen_while_a_long_result_waits_for_a_descriptor(
+    arm: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one is given up; what was sent behind it counts."""
+
+    def refuse(*_: object) -> None:
+        raise OutOfDescriptors
+
+    arm(**{"worker.received": f"{gate.action}@{NEXT}", "worker.told": f"kill@{NEXT + 1}"})
+    with pool_client() as client:
+        long = client.submit("out = bytes(1_000_000)")
+        short = client.submit("out = b'behind it'")
+        pid = gate.wait()
+        with monkeypatch.context() as patched:
+            patched.setattr(type(client.lease._desk), "claim", refuse)
+            gate.open()
+            assert gone(pid)
+            event = client.end(long)
+        assert isinstance(event, CallLost)
+        assert "too many open files" in event.description
+        assert bytes(client.end(short).payload) == b"behind it"
+        assert not client.returned
+
+
 def test_r12_a_lost_call_is_told_only_when_its_worker_is_known_to_be_gone(arm: Any, gate: Any) -> None:
     """Whoever tries again must not meet what the first try has left running."""
     arm(**{"zygote.report": f"{gate.action}@1"})
@@ -239,6 +288,21 @@ def test_r13_a_call_that_was_sent_long_ago_and_has_just_begun_is_not_overdue(arm
         assert isinstance(client.end(second), CallEnded)
         assert isinstance(client.end(first), CallEnded)
         assert starts[0] > sent
+
+
+def test_r18_a_call_has_just_ended_unread_when_its_run_is_over_and_its_worker_stays(arm: Any, gate: Any) -> None:
+    arm(**{"worker.told": f"{gate.action}@{NEXT}"})
+    with pool_client() as client:
+        client.submit("out = b'of the run that is over'")
+        pid = gate.wait()
+        client.lease.close()
+        gate.open()
+        following = Client(client.pool, None)
+        try:
+            assert following.run("import os; out = str(os.getpid()).encode()") == str(pid).encode()
+            assert len(following.ended) == 1
+        finally:
+            following.lease.close()
 
 
 @pytest.mark.parametrize("closed", ["lease", "pool"])

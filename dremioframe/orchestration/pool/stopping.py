@@ -166,6 +166,8 @@ class Stops:
             if call_id not in worker.calls:
                 return False
             self._intake.drain(worker)
+            if failpoints.armed:
+                failpoints.hit("stopping.drained")
         return call_id in worker.calls
 
     def _order(self, worker: WorkerHandle, order: Order) -> None:
