@@ -10,6 +10,7 @@ from pool_waiting import alive, gone
 
 from dremioframe.orchestration.pool import termination
 from dremioframe.orchestration.pool.events import CallEnded, CallLost, CallReturned
+from dremioframe.orchestration.pool.zygote_client import ZygoteClient
 
 
 def lost(client, source):
@@ -220,15 +221,25 @@ def test_o7_zygote_killed_while_everything_is_idle(make_pool, connect):
     assert second.run("out = b'recovered'") == b"recovered"
 
 
-def test_o29_somebody_else_reaps_our_children(make_pool, connect):
-    """A program with a wait-for-anybody loop takes the zygote's status; that must not hang or fail anything."""
+@pytest.mark.parametrize("how", ["a wait for anybody", "SIGCHLD ignored"])
+def test_o29_somebody_else_reaps_our_children(make_pool, connect, monkeypatch, how):
+    """The status of the zygote's end is taken by the user's program; that must not hang or fail anything."""
+    told, reap = [], ZygoteClient._reap
+    monkeypatch.setattr(ZygoteClient, "_reap", lambda self: told.append(reap(self)) or told[-1])
     pool = make_pool()
     client = connect(pool)
     client.run("pass")
     zygote = pool._capacity.zygote
-    os.kill(zygote.server_pid, signal.SIGKILL)
-    os.waitpid(zygote.pid, 0)
-    assert client.run("out = b'recovered'") == b"recovered"
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN if how == "SIGCHLD ignored" else signal.SIG_DFL)
+    try:
+        os.kill(zygote.server_pid, signal.SIGKILL)
+        if how == "a wait for anybody":
+            os.waitpid(zygote.pid, 0)
+        assert gone(zygote.pid)
+        assert client.run("out = b'recovered'") == b"recovered"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert told == ["ended, and its exit status is unknown"]
 
 
 def test_a_worker_told_to_end_from_outside_ends_and_says_so(client):

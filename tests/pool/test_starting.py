@@ -16,6 +16,7 @@ from dremioframe.orchestration.errors import WorkerStartError
 from dremioframe.orchestration.payload import references
 from dremioframe.orchestration.pool.events import CallEnded, CallReturned
 from dremioframe.orchestration.pool.floor import NEVER, Floor
+from dremioframe.orchestration.pool.starts import Starts
 
 
 def fails_to_start(client):
@@ -24,6 +25,19 @@ def fails_to_start(client):
         client.end(client.submit("pass"))
     assert client.ended == {}
     return caught.value
+
+
+def test_o6_starts_wait_longer_each_time_until_one_succeeds():
+    starts, delays = Starts(), []
+    for _ in range(8):
+        before = time.monotonic()
+        starts.slow_down()
+        delays.append(starts.not_before - before)
+    for delay_s, least_s in zip(delays, (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0), strict=True):
+        assert delay_s >= least_s
+    starts.succeeded()
+    starts.slow_down()
+    assert starts.not_before <= time.monotonic() + 0.05
 
 
 def test_o6_an_initializer_that_raises(make_pool, connect):

@@ -52,7 +52,8 @@ class Starts:
     def slow_down(self) -> None:
         """A worker ended for nothing: wait before the next start, longer each time."""
         self.not_before = time.monotonic() + self._delay_s
-        self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
+        if not (failpoints.armed and failpoints.hit("starts.slow_down")):
+            self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
 
     def failed(self, why: str, *, passing: bool = False, final: bool = False) -> None:
         """A worker could not be started. Why may be known only after :meth:`slow_down` was said.
