@@ -43,9 +43,10 @@ def wants_retry(retry_on: RetryOn, error: BaseException) -> tuple[bool, str]:
             return issubclass(type(error), retry_on), ""  # as `except` does: not by a __class__ of the user's
         return bool(retry_on(error)), ""
     except BaseException as own:  # it runs where user code ran, and may do what user code may do
+        from . import failpoints
         from .payload.diagnosis import describe
         from .payload.guard import must_pass
 
-        if must_pass(own):
+        if must_pass(own) or (failpoints.armed and failpoints.hit("retry_on.raises")):
             raise
         return False, f"not retried: retry_on itself raised {describe(own)}"

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 
+from .. import failpoints
 from ..errors import ExecutorClosedError
 from .latch import Latch
 
@@ -75,6 +76,8 @@ class RunHandle:
         return f"<run of pipeline {self._launch.run.pipeline_name!r}: {state}>"
 
     def __reduce__(self) -> NoReturn:
+        if failpoints.armed and failpoints.hit("handle.refusal"):
+            raise TypeError
         raise TypeError("the handle of a run cannot leave the process that drives the run; send what result() gives")
 
     def _drive(self) -> None:

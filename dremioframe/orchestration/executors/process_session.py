@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from itertools import count
 
-from .. import calls
+from .. import calls, failpoints
 from ..attempt import LocalOutcome
 from ..calls import Request
 from ..errors import MemoryLimitExceededError, RunCancelledError, TaskTimeoutError, WorkerLostError, WorkerStartError
@@ -225,6 +225,8 @@ class ProcessSession:
         self._data.close()
         self._store.tidy()
         overdraft = self._store.overdraft()
+        if failpoints.armed and failpoints.hit("process_session.warnings"):
+            return []
         return [*self._data.warnings(), *([(None, overdraft)] if overdraft else [])]
 
 
