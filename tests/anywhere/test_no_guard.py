@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import zipapp
 
 import pytest
 
@@ -147,6 +148,25 @@ def test_a10_as_a_command(folder):
 
 def test_a10_from_stdin(folder):
     check(folder, "-", stdin=(folder / "script.py").read_text())
+
+
+def test_a10_at_the_prompt(folder):
+    lines = [
+        "from dremioframe.orchestration import Pipeline, Task",
+        "class Row: pass",
+        "",
+        "run = Pipeline('p').add_task(Task('t', lambda: Row())).run(executor='process')",
+        "assert type(run['t']) is Row",
+        "print('all is well')",
+    ]
+    check(folder, "-i", "-q", stdin="\n".join([*lines, ""]))
+
+
+def test_a10_as_a_zip_application(folder, tmp_path_factory):
+    (folder / "script.py").rename(folder / "__main__.py")
+    application = tmp_path_factory.mktemp("zipped") / "application.pyz"
+    zipapp.create_archive(folder, application)
+    check(application.parent, str(application))
 
 
 def test_as_a_module(folder):

@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import apscheduler.schedulers.base
@@ -118,6 +120,19 @@ def test_a13_errors_of_on_run_are_logged(error: BaseException, log: list[str]) -
 
     assert schedule_pipeline(pipeline_of(int), SOON_S, max_runs=2, on_run=on_run).run_count == 2
     assert len(said(log, "pipeline 'nightly': on_run raised")) == 2
+
+
+def test_a13_an_on_run_that_takes_its_time_delays_the_next_run_and_nothing_else() -> None:
+    spans: list[tuple[float, float]] = []
+
+    def on_run(run: PipelineRun) -> None:
+        began = time.monotonic()
+        time.sleep(5 * SOON_S)
+        spans.append((began, time.monotonic()))
+
+    handle = schedule_pipeline(pipeline_of(int), SOON_S, max_runs=3, on_run=on_run)
+    assert [run.status for run in handle.runs] == ["SUCCESS"] * 3
+    assert all(ended <= began for (_, ended), (began, _) in pairwise(spans))
 
 
 def test_errors_of_on_run_come_with_their_traceback_and_without_values(log: list[str]) -> None:

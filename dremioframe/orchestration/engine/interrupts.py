@@ -17,6 +17,7 @@ import os
 import sys
 
 from .. import failpoints
+from ..errors import OrchestrationError
 from ..pool.undisturbed import Undisturbed
 
 TYPE_CHECKING = False
@@ -62,7 +63,12 @@ class Interrupts(Undisturbed):
 
     def __enter__(self) -> Self:
         off = failpoints.armed and failpoints.hit("interrupts.install")
-        return self if off else super().__enter__()
+        if off:
+            return self
+        try:
+            return super().__enter__()
+        except ValueError as error:  # the main thread, and no handler may be set
+            raise OrchestrationError(f"a pipeline cannot run in a sub-interpreter: {error}") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
