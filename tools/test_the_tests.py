@@ -12,6 +12,9 @@ A test belongs to an id by its name, ``test_r3_...``. For each id with a protect
 ``off``, in a pytest of its own whose watchdog is short, and one of them at least has to fail. Before that all of them
 have to pass with nothing off.
 
+What the test said that failed is printed with it: whether it saw what it should is the reader's to judge. Processes
+that a run has left behind are told by a mark in their environment, and ended.
+
 ``python tools/test_the_tests.py [ID ...] [--no-baseline]``
 """
 
@@ -20,6 +23,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -41,9 +45,14 @@ AT_ONCE = 2
 WATCHDOG_S = 30
 LIMIT_S = 300
 
+_SAID_LETTERS = 160
+
 #: Endings of a pytest run with a protection off.
 SEEN, UNSEEN, TROUBLE = "seen", "NOT SEEN", "TROUBLE"
 _PASSED, _FAILED = 0, 1
+
+#: In the environment of all processes of one pytest run; its value is that run's own.
+MARK = "DREMIOFRAME_TEST_THE_TESTS"
 
 
 #: The sections in which every line has to say which failpoint switches its protection off.
@@ -131,6 +140,7 @@ def run_pytest(nodes: list[str], *options: str, off: str = "", limit_s: float = 
     """(exit code, or None if it had to be ended; output) of a pytest of its own."""
     environment = {**os.environ, "DREMIOFRAME_TEST_WATCHDOG_S": str(WATCHDOG_S)}
     environment["DREMIOFRAME_FAILPOINTS"] = f"{off}=off" if off else ""
+    environment[MARK] = mark = f"{os.getpid()}-{time.monotonic_ns()}"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", *options, *nodes]
     process = subprocess.Popen(
         command,
@@ -147,9 +157,39 @@ def run_pytest(nodes: list[str], *options: str, off: str = "", limit_s: float = 
         output, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # not reaped yet: the number is its own
+        end_marked(mark)  # they hold the pipe
         output, _ = process.communicate()
         return None, output
+    end_marked(mark)
     return process.returncode, output
+
+
+def end_marked(mark: str) -> int:
+    """End all processes of the run with this mark that are still there; returns how many there were."""
+    ended = 0
+    while found := [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_marked(pid, mark)]:
+        for pid in found:
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                if _is_marked(pid, mark):  # still, or its number would be another's by now
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    ended += 1
+                    select.select([pidfd], [], [], 5)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(pidfd)
+    return ended
+
+
+def _is_marked(pid: int, mark: str) -> bool:
+    try:
+        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def judge(code: int | None, output: str) -> tuple[str, str]:
@@ -160,7 +200,7 @@ def judge(code: int | None, output: str) -> tuple[str, str]:
         failed = re.findall(r"^FAILED \S*?::(\S+)", output, re.MULTILINE) or re.findall(
             r"^ERROR \S*?::(\S+)", output, re.MULTILINE
         )
-        return (SEEN, failed[0]) if failed else (TROUBLE, _last_line(output))
+        return (SEEN, f"{failed[0]}: {_said(output)}") if failed else (TROUBLE, _last_line(output))
     if code == _PASSED:
         return UNSEEN, "all its tests pass without it"
     if code is None:
@@ -168,6 +208,12 @@ def judge(code: int | None, output: str) -> tuple[str, str]:
     if code < 0:
         return SEEN, f"pytest was ended by {signal.Signals(-code).name}"
     return TROUBLE, f"pytest ended with {code}: {_last_line(output)}"
+
+
+def _said(output: str) -> str:
+    """The line in which pytest tells where the first test failed, and by which assertion or error."""
+    told = re.search(r"^(?:E +|(?:/|\w)\S*:\d+: )(.+)", output, re.MULTILINE)
+    return told[1][:_SAID_LETTERS] if told else "it does not say why"
 
 
 def _last_line(output: str) -> str:

@@ -6,6 +6,8 @@ import argparse
 import json
 import mmap
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from tools import figures, flake, soak, timings, trials  # noqa: E402
+from tools import figures, flake, soak, test_the_tests, timings, trials  # noqa: E402
 
 
 @pytest.fixture
@@ -95,3 +97,23 @@ def test_flake_ends_at_the_first_failure_and_shows_it(tmp_path, capsys, monkeypa
     said = capsys.readouterr().out
     assert "odd, starved 1/3" in said
     assert len(said.splitlines()) <= len(os.sched_getaffinity(0))
+
+
+def test_what_a_run_has_left_behind_is_found_by_its_mark_and_nothing_else_is_touched():
+    names = ("one", "other")
+    one, other = [
+        subprocess.Popen(["sleep", "600"], env={**os.environ, test_the_tests.MARK: name}, start_new_session=True)
+        for name in names
+    ]
+    try:
+        assert test_the_tests.end_marked("one") == 1
+        assert one.wait() == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_the_assertion_that_failed_is_told_with_the_protection():
+    output = "F\n/x/tests/a.py:7: assert 3 == 4\nFAILED tests/a.py::test_r1_x - assert 3 == 4\n1 failed"
+    assert test_the_tests.judge(1, output) == (test_the_tests.SEEN, "test_r1_x: assert 3 == 4")
