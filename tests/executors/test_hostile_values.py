@@ -170,8 +170,13 @@ def test_u3_an_exception_that_fights_back_where_it_is_read(one_worker, kind):
     assert str(error) in run.explain("bad")
 
 
-@pytest.mark.parametrize("limit", range(1, 40))
-def test_u26_a_recursion_limit_that_leaves_no_room_to_pack(one_worker, limit):
+def test_u26_a_recursion_limit_that_leaves_no_room_to_pack(one_worker):
+    """How much room packing takes is the interpreter's business; at one of these limits at least it is too little."""
+    failures = sum(packs_badly(one_worker, limit) for limit in range(1, 40))
+    assert failures
+
+
+def packs_badly(one_worker, limit):
     def action():
         import sys
 
@@ -184,8 +189,10 @@ def test_u26_a_recursion_limit_that_leaves_no_room_to_pack(one_worker, limit):
         return {1: Hostile}
 
     run = run_beside_others(one_worker, Task("bad", action))
-    if "bad" in run.failures:
-        payload_error(run, "result_pickle")
+    if "bad" not in run.failures:
+        return False
+    payload_error(run, "result_pickle")
+    return True
 
 
 # --- a stop is no fault of the value's --------------------------------------------------------------------------------

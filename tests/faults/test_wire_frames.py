@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -59,16 +58,16 @@ def test_f15_what_would_go_on_for_ever_is_ended(action, said):
     assert said in str(run.tasks["bad"].error)
 
 
+@pytest.mark.usefixtures("sent_ahead")
 def test_f15_a_worker_that_says_it_retires_and_stays_is_ended_at_once():
+    """Nobody prods the silent here: without being ended it would stay until the run's time is over."""
     pipeline = Pipeline("p")
     pipeline.add_task(Task("bad", wire_hostile.retires_and_stays)).add_task(
         Task("good", wire_hostile.honest, (3,), retries=3)
     )
-    began = time.monotonic()
     with ProcessExecutor(1) as executor:
         run = pipeline.run(executor=executor, timeout=60)
     assert run["good"] == 9
-    assert time.monotonic() - began < 5  # silence would have taken six seconds
 
 
 @pytest.mark.parametrize("status", [4, 5, 6, 255])

