@@ -175,7 +175,10 @@ def test_arguments_for_which_there_is_no_room_say_what_is_short(tmp_path):
     assert pipeline.run(executor="process", max_workers=1)["size"] == 300_000
 
 
-def test_o16_a_spill_directory_that_is_removed_is_done_without_and_said(tmp_path):
+@pytest.mark.parametrize("what_then", ["nothing", "a file", "not writable"])
+def test_o16_a_spill_directory_that_is_lost_is_done_without_and_said(tmp_path, what_then):
+    if what_then == "not writable" and os.access("/", os.W_OK):
+        pytest.skip("nothing keeps this user from writing")
     directory = tmp_path / "spill"
     directory.mkdir()
     pipeline = Pipeline("long").add_task(Task("make", lambda: np.arange(50_000)))
@@ -185,7 +188,12 @@ def test_o16_a_spill_directory_that_is_removed_is_done_without_and_said(tmp_path
         with ProcessExecutor(max_workers=1, memory_budget=1e-9, spill_dir=directory) as executor:
             pipeline.run(executor=executor, raise_on_failure=True)
             assert not said
-            directory.rmdir()
+            if what_then == "not writable":
+                directory.chmod(0o500)
+            else:
+                directory.rmdir()
+            if what_then == "a file":
+                directory.touch()
             assert pipeline.run(executor=executor, raise_on_failure=True)["make"][-1] == 49_999
     finally:
         logger.remove(sink)
