@@ -1,6 +1,6 @@
 """Races between a worker that ends a call, or itself, and a coordinator that stops it or looks away.
 
-R1 to R3, R5, R6, R9, R12, R13, R18.
+R1 to R3, R5 to R7, R9, R12, R13, R18.
 
 Both orders of each are forced: somebody waits at a failpoint while the other goes on.
 """
@@ -246,6 +246,18 @@ def test_r12_a_lost_call_is_told_only_when_its_worker_is_known_to_be_gone(arm: A
         assert call_id not in client.ended
         gate.open()
         assert isinstance(client.end(call_id), CallLost)
+
+
+def test_r7_r12_the_end_is_reported_before_it_is_seen() -> None:
+    with pool_client(warm=1) as client:
+        call_id = client.start("import time; time.sleep(600)")
+        [worker] = client.workers
+        client.lease._floor.unwatch(worker.pidfd)  # the report is all that is heard
+        os.kill(worker.pid, signal.SIGKILL)
+        event = client.end(call_id)
+        assert isinstance(event, CallLost)
+        assert event.signal == signal.SIGKILL
+        assert client.run("out = b'fine'") == b"fine"
 
 
 def test_r12_an_outcome_of_a_call_that_is_over_already_is_not_believed(arm: Any) -> None:
