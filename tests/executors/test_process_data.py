@@ -60,7 +60,7 @@ def test_a_run_whose_own_facts_have_no_room_ends_as_one_that_was_cancelled(monke
     with ProcessExecutor(max_workers=1) as executor:
         with monkeypatch.context() as patched:
             patched.setattr(Segment, "create", refusing(OSError(errno.EMFILE, "Too many open files")))
-            with pytest.raises(WorkerStartError, match="there is no place for its .* Too many open files") as caught:
+            with pytest.raises(WorkerStartError, match=r"there is no place for its .* Too many open files") as caught:
                 pipeline.run(executor=executor)
         assert caught.value.run is pipeline.last_run
         assert pipeline.last_run.status == "CANCELLED"

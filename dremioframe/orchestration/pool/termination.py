@@ -7,6 +7,7 @@ parent may signal safely (``zygote``).
 
 from __future__ import annotations
 
+import select
 import signal
 
 from .. import failpoints
@@ -68,6 +69,13 @@ def _wake(pidfd: int) -> None:
 def resume(pidfd: int) -> None:
     """Let a process go on that somebody has stopped."""
     send(pidfd, signal.SIGCONT)
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process is no more."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def kill(pidfd: int) -> None:
