@@ -24,6 +24,7 @@ from .guard import must_pass, traceback_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
     from typing import Any
 
 _KINDS = ("error", "payload", "own")
@@ -135,10 +136,11 @@ class Failure:
 
     def drop_frames(self) -> None:
         """Let go of what the frames of a live exception hold: another attempt follows, and nobody will look at them."""
-        if self._error is not None:
-            from traceback import clear_frames
-
-            clear_frames(traceback_of(self._error))
+        trace = None if self._error is None else traceback_of(self._error)
+        while trace is not None:
+            if not _may_go_on(trace.tb_frame):
+                _clear(trace.tb_frame)
+            trace = trace.tb_next
 
     def to_error(self, task: str, attempt: int | None) -> OrchestrationError:
         """The exception to report, naming task and attempt. Each call of a failure that travelled gives a fresh one."""
@@ -256,6 +258,20 @@ def _cut_up(view: memoryview, lengths: list[int]) -> Iterator[memoryview]:
     for length in lengths:
         yield view[position : position + length]
         position += length
+
+
+def _may_go_on(frame: FrameType) -> bool:
+    """Whether it is of a generator or coroutine that has stopped at a ``yield`` since, which clearing would close."""
+    from opcode import opmap
+
+    return frame.f_code.co_code[frame.f_lasti] == opmap["YIELD_VALUE"]
+
+
+def _clear(frame: FrameType) -> None:
+    try:
+        frame.clear()
+    except RuntimeError:
+        pass  # it runs again, or still; since Python 3.13 also if it may go on
 
 
 def _is_sound(error: BaseException) -> bool:
