@@ -12,7 +12,7 @@ from functools import partial
 from threading import get_ident
 
 from . import mermaid
-from .errors import OrchestrationError, PayloadError, RunCancelledError, RunFailedError
+from .errors import PayloadError, RunCancelledError, RunFailedError
 from .interfaces import OutcomeStatus
 from .machine.states import RunState, TaskState
 from .options import meant
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    from .errors import OrchestrationError
     from .interfaces import Outcome
     from .payload.failure import Failure
     from .run_data import RunData
@@ -57,7 +58,9 @@ class PipelineRun(Mapping[str, object]):
         started_at: When it started (aware, UTC).
         duration_s: Seconds from start to end.
         tasks: Record of each task by name, in order of declaration.
-        failures: What went wrong, by name of the failed task, in order of declaration.
+        failures: What went wrong, by name of the failed task, in order of declaration. Made anew whenever it is read,
+            so that raising an error adds nothing to what others read; only the exceptions of tasks that ran in this
+            process, the errors' causes, are those that were raised.
 
     Example::
 
@@ -70,7 +73,6 @@ class PipelineRun(Mapping[str, object]):
     def __init__(self, data: RunData, values: Mapping[str, object] | None = None) -> None:
         self._data = data
         self._values: dict[str, object] = dict(values or {})
-        self._errors: dict[tuple[int, int], OrchestrationError] = {}
 
     @property
     def run_id(self) -> str:
@@ -199,14 +201,8 @@ class PipelineRun(Mapping[str, object]):
         return self._attempt_error(task, count) if count else None
 
     def _attempt_error(self, task: int, number: int) -> OrchestrationError | None:
-        key = (task, number)
-        if key in self._errors:
-            return self._errors[key]
         failure = self._failure(task, number)
-        if failure is None:
-            return None
-        # setdefault: as for values.
-        return self._errors.setdefault(key, failure.to_error(task=self._data.dag.names[task], attempt=number))
+        return None if failure is None else failure.to_error(task=self._data.dag.names[task], attempt=number)
 
     def _failure(self, task: int, number: int) -> Failure | None:
         outcome = self._outcome(task, number)

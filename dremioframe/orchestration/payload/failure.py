@@ -143,7 +143,10 @@ class Failure:
             trace = trace.tb_next
 
     def to_error(self, task: str, attempt: int | None) -> OrchestrationError:
-        """The exception to report, naming task and attempt. Each call of a failure that travelled gives a fresh one."""
+        """The exception to report, naming task and attempt.
+
+        Each call gives a fresh one. Only an exception that was raised in this process, or its cause, is itself.
+        """
         if self.kind == "payload":
             error: OrchestrationError = self._payload_error(task, attempt)
         else:
@@ -177,7 +180,9 @@ class Failure:
         if self.kind != "own":
             return None
         error = self._original()
-        return error if isinstance(error, OrchestrationError) else None
+        if not isinstance(error, OrchestrationError):
+            return None
+        return error.__copy__() if error is self._error and traceback_of(error) is None else error
 
     def _task_error(self, task: str, attempt: int | None) -> TaskError:
         error = TaskError(
