@@ -66,6 +66,33 @@ def test_a_task_that_skipped_itself_has_no_error(executor):
     assert run.tasks["t"].attempts[0].error is None
 
 
+AT_THE_END = """
+import builtins
+from dremioframe.orchestration import OrchestrationError, Pipeline, Task
+def fails():
+    raise ValueError("late")
+class Reader:
+    def __init__(self, run):
+        self.run = run
+    def __del__(self):
+        try:
+            print(self.run.failures["fails"], "|", type(self.run.tasks["fails"].error.__cause__).__name__)
+            print(self.run["local"])
+        except BaseException as error:
+            print(isinstance(error, OrchestrationError))
+run = Pipeline("p").add_task(Task("fails", fails)).add_task(Task("local", lambda: Reader)).run(executor="process")
+builtins.kept = Reader(run)
+"""
+
+
+def test_a_run_that_is_read_while_the_interpreter_ends_raises_no_bare_import_error():
+    done = subprocess.run([sys.executable, "-c", AT_THE_END], check=True, capture_output=True, text=True, timeout=60)
+    said, value = done.stdout.splitlines()
+    assert said.startswith("task 'fails', attempt 1: ValueError: late | ")
+    assert said.endswith(("| RemoteError", "| ValueError"))
+    assert value == "True" or "Reader" in value
+
+
 def test_attempts_are_a_list(executor):
     run = pipeline_of(Task("t", int)).run(executor=executor)
     assert isinstance(run.tasks["t"].attempts, list)

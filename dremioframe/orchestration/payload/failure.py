@@ -20,6 +20,7 @@ from ..errors import NestedRunError, OrchestrationError, PayloadError, RemoteErr
 from . import exceptions, portable
 from .diagnosis import DecodeError, cut, guarded_text
 from .guard import must_pass, traceback_of
+from .traceback_text import format_error, type_name, without_engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,8 +166,6 @@ class Failure:
         cause = error.__cause__
         seen = cause is not None and traceback_of(cause) is not None
         if not seen and _A_FRAME in self.traceback_text:
-            from .traceback_text import without_engine
-
             error.add_note(without_engine(self.traceback_text))
 
     def _payload_error(self, task: str, attempt: int | None) -> PayloadError:
@@ -289,6 +288,4 @@ def _is_sound(error: BaseException) -> bool:
 
 
 def _in_words(error: BaseException) -> tuple[str, str, str]:
-    from .traceback_text import format_error, type_name
-
     return type_name(type(error)), cut(guarded_text(error)), format_error(error)
