@@ -64,7 +64,7 @@ def test_p1_the_search_in_a_large_value_holds_up_no_other_task() -> None:
     assert isinstance(error, PayloadError)
     assert error.path == "args[0]['deeper']['lock']"
     assert run.tasks["slow"].status == "FAILED"
-    assert run.tasks["slow"].attempts[0].wall_s < 3
+    assert run.tasks["slow"].attempts[0].wall_s < 5
 
 
 def test_p5_the_search_in_a_large_result_takes_no_multiple_of_its_memory() -> None:
