@@ -206,3 +206,18 @@ def test_a_lost_attempt_survives_pickling():
     copy = through_pickle(pipeline_of(Task("t", die, retries=1, retry_delay=0.0)).run(executor="process"))
     assert isinstance(copy.failures["t"], WorkerLostError)
     assert [attempt.status for attempt in copy.tasks["t"].attempts] == ["LOST", "LOST"]
+
+
+def test_a_run_without_values_is_a_run():
+    run = pipeline_of(Task("t", raising(ValueError("bad")))).run()
+    assert run
+    assert len(run) == 0
+
+
+def test_a_rule_that_does_not_wait_says_so_beside_how_its_upstreams_ended():
+    first = Task("first", int)
+    first.set_downstream(early := Task("early", int, trigger_rule="always"))
+    first.set_downstream(late := Task("late", int, trigger_rule="all_done"))
+    run = pipeline_of(first, early, late).run()
+    assert "  rule always over: first SUCCESS (in the end; the rule does not wait for that)\n" in run.explain("early")
+    assert "  rule all_done over: first SUCCESS\n" in run.explain("late")

@@ -12,6 +12,7 @@ from functools import partial
 from threading import get_ident
 
 from . import mermaid
+from .dag.trigger_rules import RULES
 from .errors import PayloadError, RunCancelledError, RunFailedError
 from .interfaces import OutcomeStatus
 from .machine.states import RunState, TaskState
@@ -118,6 +119,9 @@ class PipelineRun(Mapping[str, object]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return True  # a run without values is one, too: ``if pipeline.last_run`` asks whether there was any
 
     def __contains__(self, name: object) -> bool:
         task = self._data.dag.index.get(name) if isinstance(name, str) else None
@@ -260,7 +264,9 @@ class PipelineRun(Mapping[str, object]):
         cause = data.skip_causes.get(task)
         lines = [f"{name}: {data.states[task]}" + (f" ({cause})" if cause else "")]
         upstreams = ", ".join(f"{data.dag.names[i]} {data.states[i]}" for i in data.dag.upstreams[task])
-        lines.append(f"  rule {data.dag.rules[task]} over: {upstreams}" if upstreams else "  has no upstream tasks")
+        rule = data.dag.rules[task]
+        early = " (in the end; the rule does not wait for that)" * RULES[rule].early
+        lines.append(f"  rule {rule} over: {upstreams}{early}" if upstreams else "  has no upstream tasks")
         for number in range(1, self._attempt_count(task) + 1):
             record = self._attempt(task, number)
             took = "" if record.wall_s is None else f" after {record.wall_s:.3f} s"

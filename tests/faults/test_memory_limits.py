@@ -25,7 +25,7 @@ from dremioframe.orchestration.pool import footprint
 
 MIB = 1 << 20
 #: Nobody waits so long if all is well; a run whose protection is switched off ends by it.
-LONG_S = 20
+LONG_S = 90
 
 
 def pipeline_of(*tasks):

@@ -33,7 +33,7 @@ _ADVICE: dict[int, str] = {
 _FAREWELLS = {
     Farewell.CHANNEL_LOST: "its channel to the coordinator was closed or replaced by the task",
     Farewell.RUNNER_FAILED: "an internal error, printed to its standard error",
-    Farewell.TERMINATED: "it was told to end by SIGTERM from outside",
+    Farewell.TERMINATED: "it was told to end by SIGTERM, from outside or by its task",
 }
 
 
