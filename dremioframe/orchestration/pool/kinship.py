@@ -82,20 +82,29 @@ def end_children() -> None:
     """
     if failpoints.armed and failpoints.hit("kinship.end_children"):
         return
+    hopeless: set[int] | None = None
     while True:
-        try:
-            killed = [kill_child(pid) for pid in children()]
-        except OSError:
-            killed = [True]  # no descriptor to list them by: again in a moment
+        before, hopeless = hopeless, _kill_children()
         try:
             while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
-                pass
+                hopeless = None  # its children are ours now
         except ChildProcessError:
             return
-        if killed and not any(killed):
-            return  # who is left belongs to others, and may live for ever
+        if hopeless and hopeless == before:
+            return  # they may be held, or live, for ever
         # A death is a (blocked, hence pending) SIGCHLD; the limit is for one that the listing has missed.
         signal.sigtimedwait((signal.SIGCHLD,), 0.02)
+
+
+def _kill_children() -> set[int] | None:
+    """Kill all children; gives who is left, if none of them can be waited for: a debugger's zombies, another user's."""
+    try:
+        listed = children()
+        dead = {pid for pid in listed if read_stat(pid) is None}
+    except OSError:
+        return None  # no descriptor to list them by: again in a moment
+    killed = [pid for pid in listed if kill_child(pid) and pid not in dead]
+    return None if killed else set(listed)
 
 
 def session_members(sessions: frozenset[int]) -> list[int]:

@@ -56,7 +56,8 @@ def _watch(zygote: int) -> NoReturn:
         poll.unregister(COORDINATOR_FD)
         if not poll.poll(_CLEANING_S * 1000):
             os.kill(zygote, signal.SIGKILL)
-    exited = os.waitid(os.P_PID, zygote, os.WEXITED | os.WNOWAIT)
+    # The wait is not to last: a debugger may hold what is left of it.
+    exited = os.waitid(os.P_PID, zygote, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     kinship.end_children()
     if exited is not None and exited.si_code != os.CLD_EXITED:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
