@@ -66,6 +66,11 @@ _REPORT_HELD_S = 0.5
 _HELD_LOOK_S = 0.1
 _LOOK_S = 0.01
 
+#: So many strangers are ended in one turn of the loop: there may be tens of thousands, and others wait to be served.
+_AT_ONCE = 1000
+
+_NEVER = float("inf")
+
 
 def main(boot: BootMessage) -> NoReturn:
     """Be the zygote of the coordinator that wrote ``boot``."""
@@ -127,7 +132,7 @@ class _Zygote:
         self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._unreaped: dict[int, int] = {}  # pid -> incarnation or 0, of the dead whom a debugger holds
         self._held: dict[int, tuple[float, bytes]] = {}  # incarnation -> exit report, until strangers are gone
-        self._unswept = False  # it could not be seen which children there are
+        self._sweep_at = _NEVER  # when it is to be looked for strangers
         self._epoll = select.epoll()
         for fd in self._guarded:
             self._epoll.register(fd, select.EPOLLIN)
@@ -148,7 +153,7 @@ class _Zygote:
                         self._bury(fd)
                 for pid, incarnation in list(self._unreaped.items()):
                     self._reap(pid, incarnation)
-                if self._unswept:
+                if self._sweep_at <= time.monotonic():  # one for all deaths: each costs as much as there are children
                     self._sweep()
                 self._release_reports()
                 self._flush()
@@ -202,8 +207,7 @@ class _Zygote:
         try:
             pidfd = self._watch(pid)
         except OSError:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            self._sweep_at = 0.0  # it is a stranger now
             raise
         self._workers[pid] = incarnation
         self._say(frames.pack(Kind.FORKED, incarnation, detail=pid), (pidfd,))
@@ -229,7 +233,7 @@ class _Zygote:
             self._held[incarnation] = (time.monotonic() + _REPORT_HELD_S, unknown)
         self._reap(pid, incarnation)
         if whole_tree and not (failpoints.armed and failpoints.hit("zygote.sweep")):
-            self._sweep()
+            self._sweep_at = 0.0
 
     def _reap(self, pid: int, incarnation: int) -> None:
         """Let go of a dead child's number, unless a debugger holds it; note how it ended if that is to be told."""
@@ -245,22 +249,32 @@ class _Zygote:
             self._held[incarnation] = (self._held[incarnation][0], report)
 
     def _sweep(self) -> None:
-        """Kill every child that is no worker. Each one's death leads here again, and so to its own children."""
-        self._unswept = False
+        """End children that are no workers. When one is dead its own children are ours, so it is looked again."""
+        self._sweep_at = _NEVER
+        if failpoints.armed:
+            failpoints.hit("zygote.children")
         try:
             children = kinship.children()
-        except OSError:  # no descriptor to list them by: again in a moment
-            self._unswept = True
+        except OSError:  # no descriptor to list them by
+            self._sweep_at = time.monotonic() + _LOOK_S
             return
-        for pid in children:
-            if pid in self._workers or pid in self._strangers or pid in self._foreign or pid in self._unreaped:
-                continue
-            killed = kinship.kill_child(pid)
-            try:
-                self._watch(pid)
-            except OSError:
-                self._unswept = True  # it dies all the same, but has to be reaped
-                continue
+        known = self._strangers | self._foreign | self._workers.keys() | self._unreaped.keys()
+        fresh = [pid for pid in children if pid not in known]
+        for pid in fresh[:_AT_ONCE]:
+            self._end_stranger(pid)
+        if len(fresh) > _AT_ONCE:
+            self._sweep_at = 0.0
+
+    def _end_stranger(self, pid: int) -> None:
+        killed = kinship.kill_child(pid)
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):  # most of a crowd are dead: a descriptor for each would not be there
+            self._sweep_at = 0.0
+            return
+        try:
+            self._watch(pid)
+        except OSError:  # it dies all the same, but has to be reaped
+            self._sweep_at = min(self._sweep_at, time.monotonic() + _LOOK_S)
+        else:
             (self._strangers if killed else self._foreign).add(pid)
 
     def _watch(self, pid: int) -> int:
@@ -293,19 +307,20 @@ class _Zygote:
         now = time.monotonic()
         unknown = self._unreaped.values()
         for incarnation, (limit, report) in list(self._held.items()):
-            if limit <= now or not (self._strangers or self._unswept or incarnation in unknown):
+            if limit <= now or not (self._strangers or self._sweep_at < _NEVER or incarnation in unknown):
                 if failpoints.armed:
                     failpoints.hit("zygote.report")
                 del self._held[incarnation]
                 self._say(report)
 
     def _patience_s(self) -> float:
-        waits = [limit - time.monotonic() for limit, _ in self._held.values()]
-        if self._unswept or self._outgoing:
-            waits.append(_LOOK_S)
-        elif self._unreaped:
-            waits.append(_HELD_LOOK_S)
-        return max(0.0, min(waits)) if waits else -1
+        now = time.monotonic()
+        at = min([self._sweep_at, *(limit for limit, _ in self._held.values())])
+        if self._outgoing:
+            at = min(at, now + _LOOK_S)
+        if self._unreaped:
+            at = min(at, now + _HELD_LOOK_S)
+        return max(0.0, at - now) if at < _NEVER else -1
 
     def _say(self, packet: bytes, fds: tuple[int, ...] = ()) -> None:
         """Tell the coordinator; kept in order, and kept for later if it does not read."""
