@@ -18,6 +18,7 @@ import os
 import select
 import signal
 
+from .. import failpoints
 from . import kinship
 from .boot import CONTROL_FD, COORDINATOR_FD
 
@@ -39,6 +40,8 @@ def leave_behind() -> int:
     zygote = os.fork()
     if zygote:
         _watch(zygote)
+    if failpoints.armed:
+        failpoints.hit("sentry.newborn")
     if not kinship.die_with_parent(pid):  # as long as it is busy booting, and hears of nothing
         os._exit(1)
     os.setsid()  # a zygote that gives up kills its whole group
