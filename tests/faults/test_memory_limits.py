@@ -155,6 +155,24 @@ def test_what_children_take_counts_also_where_the_fork_server_shares_much(preloa
     assert 64 * MIB < error.used_bytes < 140 * MIB
 
 
+def test_u17_u28_a_daemon_counts_and_goes_too():
+    def action():
+        middle = os.fork()
+        if middle == 0:
+            os.setsid()
+            if os.fork() == 0:
+                hog(100)
+            os._exit(0)
+        os.waitpid(middle, 0)
+        time.sleep(LONG_S)
+
+    with ProcessExecutor(1, kill_grace_s=0.2) as executor:
+        error = pipeline_of(Task("t", action, memory_limit="64MiB")).run(executor=executor).failures["t"]
+    assert isinstance(error, MemoryLimitExceededError)
+    [_, (daemon, *_)] = error.processes
+    assert not os.path.exists(f"/proc/{daemon}")
+
+
 @pytest.mark.parametrize("large_server", [False, True])
 def test_what_forked_children_share_counts_once(preloaded, seen, large_server):
     path = seen("shared_out", 16)  # the worker and three children, twice a look: the first did not end it
