@@ -94,7 +94,8 @@ def main(boot: BootMessage) -> NoReturn:
         newborn = birth.prepare(boot["runner"], boot["initializer"], boot["spill_dir"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
         _refuse_to_boot(control, story(error))
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    if not (failpoints.armed and failpoints.hit("zygote.block_signals")):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if not (failpoints.armed and failpoints.hit("zygote.reset_signals")):
         birth.reset_signals()
     gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
