@@ -20,9 +20,9 @@ either: ``exec`` keeps the process.) Then it kills everything below it and ends.
 
 It is the only reaper. A worker that has ended stays a zombie until its process group has been killed, so the group's
 number cannot belong to somebody else by then. What the worker's tasks had left behind (workers adopt orphans, and
-leave them to the zygote) is killed too, until no child is left that is no worker. Only then the exit is reported, so
-whoever hears of it may rely on the whole tree being gone. No wait for a single process lasts: a zombie that a debugger
-holds cannot be reaped until that lets go.
+leave them to the zygote) is killed too, until no child is left but workers and what preloaded modules have started.
+Only then the exit is reported, so whoever hears of it may rely on the whole tree being gone. No wait for a single
+process lasts: a zombie that a debugger holds cannot be reaped until that lets go.
 
 All signals are blocked here from start to end: its life is bound to the coordinator's and to nothing else, and no
 signal can hit a child between its fork and the reset of its signal handling.
@@ -131,6 +131,7 @@ class _Zygote:
         self._strangers: set[int] = set()  # pids of watched children that are no workers
         self._foreign: set[int] = set()  # of those that belong to another user: they can only be waited for
         self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._preloaded = frozenset(kinship.children())  # never reaped, so that these numbers stay theirs
         self._unreaped: dict[int, int] = {}  # pid -> incarnation or 0, of the dead whom a debugger holds
         self._held: dict[int, tuple[float, bytes]] = {}  # incarnation -> exit report, until strangers are gone
         self._sweep_at = _NEVER  # when it is to be looked for strangers
@@ -250,7 +251,10 @@ class _Zygote:
             self._held[incarnation] = (self._held[incarnation][0], report)
 
     def _sweep(self) -> None:
-        """End children that are no workers. When one is dead its own children are ours, so it is looked again."""
+        """End children that are neither workers nor preloaded.
+
+        When one is dead its own children are ours, so it is looked again.
+        """
         self._sweep_at = _NEVER
         if failpoints.armed:
             failpoints.hit("zygote.children")
@@ -259,7 +263,7 @@ class _Zygote:
         except OSError:  # no descriptor to list them by
             self._sweep_at = time.monotonic() + _LOOK_S
             return
-        known = self._strangers | self._foreign | self._workers.keys() | self._unreaped.keys()
+        known = self._strangers | self._foreign | self._preloaded | self._workers.keys() | self._unreaped.keys()
         fresh = [pid for pid in children if pid not in known]
         for pid in fresh[:_AT_ONCE]:
             self._end_stranger(pid)
