@@ -37,7 +37,8 @@ def die_with_parent(parent_pid: int) -> bool:
 
     The signal is bound to the parent's *thread*, so this is for children of single-threaded processes only.
     """
-    _call(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if not (failpoints.armed and failpoints.hit("kinship.deathsig")):
+        _call(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     return os.getppid() == parent_pid or (failpoints.armed and failpoints.hit("kinship.parent"))
 
 

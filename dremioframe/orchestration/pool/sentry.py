@@ -54,11 +54,11 @@ def _watch(zygote: int) -> NoReturn:
     ended = os.pidfd_open(zygote)
     poll = select.poll()
     poll.register(ended, select.POLLIN)
-    poll.register(COORDINATOR_FD, select.POLLIN)
+    if not (failpoints.armed and failpoints.hit("sentry.coordinator")):
+        poll.register(COORDINATOR_FD, select.POLLIN)
     if all(fd != ended for fd, _ in poll.poll()):
         poll.unregister(COORDINATOR_FD)
-        if not poll.poll(_CLEANING_S * 1000):
-            os.kill(zygote, signal.SIGKILL)
+        poll.poll(_CLEANING_S * 1000)  # if it lives on it is ended as every child is
     # The wait is not to last: a debugger may hold what is left of it.
     exited = os.waitid(os.P_PID, zygote, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     kinship.end_children()

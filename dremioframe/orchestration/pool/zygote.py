@@ -137,7 +137,8 @@ class _Zygote:
         self._sweep_at = _NEVER  # when it is to be looked for strangers
         self._epoll = select.epoll()
         for fd in self._guarded:
-            self._epoll.register(fd, select.EPOLLIN)
+            if not (fd == COORDINATOR_FD and failpoints.armed and failpoints.hit("zygote.coordinator")):
+                self._epoll.register(fd, select.EPOLLIN)
         self._epoll.register(CONTROL_FD, select.EPOLLIN)
 
     def serve(self) -> NoReturn:
