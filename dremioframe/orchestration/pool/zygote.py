@@ -210,7 +210,8 @@ class _Zygote:
         try:
             pidfd = self._watch(pid)
         except OSError:
-            self._sweep_at = 0.0  # it is a stranger now
+            os.kill(pid, signal.SIGKILL)
+            self._sweep_at = 0.0  # to reap it
             raise
         self._workers[pid] = incarnation
         self._say(frames.pack(Kind.FORKED, incarnation, detail=pid), (pidfd,))
