@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from race_parts import eventually, gone, pool_client
 
-from dremioframe.orchestration.pool import zygote_client
+from dremioframe.orchestration.pool import kinship, zygote_client
 from dremioframe.orchestration.pool.events import CallEnded, CallLost
 
 if TYPE_CHECKING:
@@ -119,3 +119,18 @@ def test_o7_a_dead_fork_server_that_a_debugger_holds_is_replaced() -> None:
             assert all(map(gone, family))
             assert client.run("out = b'goes on'") == b"goes on"
             assert not exists(zygote.pid)
+
+
+def test_a_process_whose_first_thread_has_ended_is_not_taken_for_dead() -> None:
+    """Nor for one that a debugger holds: it may have gigabytes to free yet, and only then its children are ours."""
+    source = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    with subprocess.Popen([sys.executable, "-c", source]) as child:
+        eventually(lambda: kinship.read_state(child.pid) == b"Z")
+        assert not kinship.is_dead(child.pid)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert kinship.is_dead(child.pid)

@@ -101,11 +101,22 @@ def _kill_children() -> set[int] | None:
     """Kill all children; gives who is left, if none of them can be waited for: a debugger's zombies, another user's."""
     try:
         listed = children()
-        dead = {pid for pid in listed if read_stat(pid) is None}
+        dead = {pid for pid in listed if is_dead(pid)}
     except OSError:
-        return None  # no descriptor to list them by: again in a moment
+        return None  # no descriptor to look by: again in a moment
     killed = [pid for pid in listed if kill_child(pid) and pid not in dead]
     return None if killed else set(listed)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether all threads of this child have ended. Its children are not ours before that, even if its first has ended.
+
+    If it is, and cannot be waited for, a debugger holds it.
+    """
+    try:
+        return all(_read_stat(f"{pid}/task/{tid}")[0] in b"ZX" for tid in os.listdir(f"/proc/{pid}/task"))
+    except FileNotFoundError:
+        return True
 
 
 def session_members(sessions: frozenset[int]) -> list[int]:
@@ -140,8 +151,8 @@ def threads() -> list[int]:
     return [int(tid) for tid in os.listdir("/proc/self/task")]
 
 
-def _read_stat(pid: int) -> list[bytes]:
-    """State, parent, process group and session; all empty if there is no such process."""
+def _read_stat(pid: int | str) -> list[bytes]:
+    """State, parent, process group and session; all empty if there is no such process (or ``PID/task/TID``)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             text = stat.read()
