@@ -128,7 +128,7 @@ def test_p10_a_write_of_more_than_the_kernel_takes_at_once_is_gone_on_with(
         return written
 
     pwritev = os.pwritev
-    monkeypatch.setattr(os, "pwritev", write)
+    monkeypatch.setattr(segments, "_pwritev", write)
     zeros = address_space(2 * GIB + 1)
     fd = os.open("/dev/null", os.O_WRONLY)
     try:

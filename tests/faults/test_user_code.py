@@ -1,4 +1,4 @@
-"""What user code does to its worker, as the user of a pipeline sees it. Fault ids U6 to U8, U10, U15, U25, U28.
+"""What user code does to its worker, as the user of a pipeline sees it. Fault ids U6 to U8, U10, U15, U25, U28, U32.
 
 More of section U stands beside the parts that keep the promise, most of it in ``tests/pool`` and ``tests/payload``.
 """
@@ -9,7 +9,10 @@ import asyncio
 import atexit
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +108,10 @@ def test_u28_a_worker_is_replaced_between_tasks_after_so_many() -> None:
     assert len(pids) == 9
     assert all(pids.count(pid) == 3 for pid in pids)
     assert all(len(record.attempts) == 1 for record in run.tasks.values())
+
+
+def test_u32_a_replaced_function_harms_no_later_task() -> None:
+    """In a program of its own: of a module that workers import they would have all imports before the first task."""
+    program = Path(__file__).with_name("replacing.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=10 * LIMIT_S, check=False)
+    assert (done.returncode, done.stdout) == (0, "nothing was harmed\n"), done.stderr[-4000:]

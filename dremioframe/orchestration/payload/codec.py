@@ -27,6 +27,7 @@ from zlib import crc32
 
 from .. import failpoints
 from . import references
+from .as_found import AsFound
 from .diagnosis import DecodeError, EncodeError, describe, path_to
 from .guard import must_pass
 
@@ -152,7 +153,8 @@ def _encode_plainly(value: object, direction: Direction, pins: Pins | None) -> P
 
 
 def _encode_by_value(value: object, direction: Direction, pins: Pins | None) -> Payload:
-    from .by_value import Pickler as ByValuePickler
+    with AsFound():
+        from .by_value import Pickler as ByValuePickler
 
     file = BytesIO()
     buffers: list[memoryview] = []
