@@ -4,6 +4,7 @@ Working directory, umask, environment, signal mask, signal handlers (faulthandle
 limit, trace and profile functions, standard streams with their descriptors (``streams``), and what is seldom changed
 (``settings``). Threads are counted by the worker, which ends itself when they have grown. What is not put back (module
 globals, ``sys.path``, locale, resource limits, warning filters, ...) is documented as such.
+What only the kernel knows of costs the worker (``remains``).
 
 Looking at everything costs more than a small call does, so this is done where there is reason to:
 
@@ -27,7 +28,7 @@ import threading
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 
 from .. import failpoints
-from . import changes, dumps
+from . import changes, dumps, remains
 from .changes import Changes, NotCleaned
 from .settings import Settings
 from .streams import Streams
@@ -82,6 +83,7 @@ class Hygiene:
         "_handler_changes",
         "_handlers",
         "_mask",
+        "_pid",
         "_profile",
         "_recursion",
         "_seldom",
@@ -100,6 +102,7 @@ class Hygiene:
         """
         changes.watch()
         self._dump_fd = dump_fd
+        self._pid = os.getpid()
         self._handler_changes = Changes.handlers
         os.environ.__class__ = os.environb.__class__ = _CountingEnviron  # two views of the same variables
         self._environ = os.environ
@@ -162,6 +165,8 @@ class Hygiene:
         self._streams.restore()
         if not (failpoints.armed and failpoints.hit("hygiene.directory")):
             self._restore_directory()
+        if wall_ns > _LOOK_AFTER_NS:  # none has left a process in less
+            remains.check_children(self._pid)
         if Changes.seldom != self._seldom or wall_ns > _LOOK_CLOSER_AFTER_NS:
             self._settings.restore()
             self._seldom = Changes.seldom
