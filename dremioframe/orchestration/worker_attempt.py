@@ -19,6 +19,7 @@ from .interfaces import OutcomeStatus
 from .payload import codec, guard, references
 from .payload.diagnosis import describe
 from .payload.failure import Failure
+from .pool.hygiene import set_environment
 from .pool.ports import RequestFailed
 from .user_code import Job, run_user_code
 
@@ -266,7 +267,7 @@ def _settle_in(facts: RunFacts) -> None:
     """
     try:
         _enter_directory(facts.cwd)
-        _set_environment(facts.environ)
+        set_environment(facts.environ)
     except (OSError, ValueError) as error:
         raise PayloadError(
             f"the worker cannot take over the run's directory and environment: {describe(error)}",
@@ -274,15 +275,6 @@ def _settle_in(facts: RunFacts) -> None:
             path="run",
         ) from error
     sys.path[:] = facts.sys_path
-
-
-def _set_environment(environ: dict[str, str]) -> None:
-    """Make ``os.environ`` equal to ``environ`` with as few changes as possible: each one calls ``putenv``."""
-    for name in [name for name in os.environ if name not in environ]:
-        del os.environ[name]
-    for name, value in environ.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
 
 
 def _pack_failure(

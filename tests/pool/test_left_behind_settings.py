@@ -129,6 +129,25 @@ def test_u23_u24_settings_are_put_back_after_a_short_call(worker):
     assert worker.run(PID) == pid
 
 
+ZONE = "import time; out = repr((time.tzname, time.timezone, time.localtime(0).tm_hour)).encode()"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "os.environ['TZ'] = 'ABC-9'; time.tzset()",
+        "os.environ['TZ'] = 'ABC-9'; time.tzset(); del os.environ['TZ']",
+        "os.environ['TZ'] = 'ABC-9'; time.mktime((2000, 1, 1, 0, 0, 0, 0, 0, 0))",  # it looks there, too
+    ],
+)
+def test_u23_the_time_zone_is_put_back_with_its_variable(worker, change):
+    pid = worker.run(PID)
+    before = worker.run(ZONE)
+    worker.run(f"import os, time; {change}")
+    assert worker.run(ZONE) == before
+    assert worker.run(PID) == pid
+
+
 def test_u24_a_dump_that_ends_the_process_never_hits_the_next_call(worker):
     pid = worker.run(PID)
     worker.run(
