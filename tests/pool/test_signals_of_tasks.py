@@ -146,6 +146,37 @@ def test_u24_a_task_that_lets_system_calls_go_on_after_sigterm_does_so_for_itsel
     assert not event.killed
 
 
+def test_u24_a_posix_timer_of_one_task_never_hits_the_next(make_pool, connect):
+    client = connect(make_pool())
+    event = client.end(
+        client.submit("""
+        import ctypes, os, time
+        libc, timer, soon = ctypes.CDLL(None), ctypes.c_void_p(), (ctypes.c_long * 4)(0, 0, 0, 300_000_000)
+        assert libc.timer_create(time.CLOCK_MONOTONIC, None, ctypes.byref(timer)) == 0
+        assert libc.timer_settime(timer, 0, soon, None) == 0
+        time.sleep(0.002)  # what native code has left is looked for after calls of more than a millisecond
+        out = b"kept"
+    """)
+    )
+    assert (event.status, bytes(event.payload)) == (0, b"kept")
+    pid = int(client.run("import os, time; time.sleep(0.4); out = str(os.getpid()).encode()"))
+    assert pid != event.pid
+
+
+def test_a_posix_timer_that_was_ended_is_no_reason(make_pool, connect):
+    client = connect(make_pool())
+    event = client.end(
+        client.submit("""
+        import ctypes, time
+        libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
+        assert libc.timer_create(time.CLOCK_MONOTONIC, None, ctypes.byref(timer)) == 0
+        assert libc.timer_delete(timer) == 0
+        time.sleep(0.002)
+    """)
+    )
+    assert int(client.run("import os; out = str(os.getpid()).encode()")) == event.pid
+
+
 def test_u19_no_stack_is_written_into_a_file_of_the_tasks(make_pool, connect, tmp_path):
     client = connect(make_pool(kill_grace_s=0))
     call_id = client.submit(f"""

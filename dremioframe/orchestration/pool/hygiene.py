@@ -1,9 +1,9 @@
 """What a call may leave behind in its worker's process, put back before the next call.
 
-Working directory, umask, environment, time zone, signal mask, signal handlers (faulthandler's, too), interval timers, recursion
-limit, trace and profile functions, standard streams with their descriptors (``streams``), and what is seldom changed
-(``settings``). Threads are counted by the worker, which ends itself when they have grown. What is not put back (module
-globals, ``sys.path``, locale, resource limits, warning filters, ...) is documented as such.
+Working directory, umask, environment, time zone, signal mask, signal handlers (faulthandler's, too), interval timers,
+recursion limit, trace and profile functions, standard streams with their descriptors (``streams``), and what is seldom
+changed (``settings``). Threads are counted by the worker, which ends itself when they have grown. What is not put back
+(module globals, ``sys.path``, locale, resource limits, warning filters, ...) is documented as such.
 What only the kernel knows of costs the worker (``remains``).
 
 Looking at everything costs more than a small call does, so this is done where there is reason to:

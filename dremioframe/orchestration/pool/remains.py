@@ -14,17 +14,19 @@ import os
 from .. import failpoints
 from .changes import NotCleaned
 
+_READ_BYTES = 65_536
+
 #: So many ended children are nobody's loss.
 _ENDED_MOST = 100
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
-_open, _waitid = open, os.waitid
+_open, _os_read, _close, _waitid = os.open, os.read, os.close, os.waitid
 _P_ALL, _P_PID, _LOOK = os.P_ALL, os.P_PID, os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 def timers() -> bytes:
     """The POSIX timers of this process as the kernel lists them; nothing if it does not (CONFIG_CHECKPOINT_RESTORE)."""
-    return _read("/proc/self/timers")
+    return b"" if failpoints.armed and failpoints.hit("remains.timers") else _read("/proc/self/timers")
 
 
 def check_children(pid: int) -> None:
@@ -51,8 +53,15 @@ def _has_ended(kind: int, pid: int) -> bool:
 
 
 def _read(path: str) -> bytes:
+    """By the bare calls: a file object costs as much again."""
     try:
-        with _open(path, "rb", buffering=0) as file:
-            return file.readall()
-    except OSError:  # this kernel has no such file
+        fd = _open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # this kernel has no such file, or no descriptor is left
         return b""
+    try:
+        parts = []
+        while part := _os_read(fd, _READ_BYTES):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        _close(fd)

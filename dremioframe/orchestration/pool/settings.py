@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 
+from . import remains
 from .changes import NotCleaned
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
@@ -32,7 +33,8 @@ _PRIO_PROCESS = os.PRIO_PROCESS
 class Settings:
     """The settings that every call of a worker finds."""
 
-    __slots__ = ("_affinity", "_collecting", "_identity", "_interval", "_threshold", "_timeout", "_wakeup_fd")
+    __slots__ = ("_affinity", "_collecting", "_identity", "_interval", "_threshold", "_timeout", "_timers",
+                 "_wakeup_fd")  # fmt: skip
 
     def __init__(self) -> None:
         self._identity = _identity()
@@ -41,6 +43,7 @@ class Settings:
         _set_wakeup_fd(self._wakeup_fd)
         self._collecting, self._threshold = _is_collecting(), _get_threshold()
         self._interval, self._timeout = _get_interval(), _get_timeout()
+        self._timers = remains.timers()
 
     def restore(self) -> None:
         """Put them back.
@@ -50,6 +53,8 @@ class Settings:
         """
         if _identity() != self._identity:
             raise NotCleaned("user, groups, priority or scheduling of the worker were changed")
+        if remains.timers() != self._timers:
+            raise NotCleaned("a POSIX timer was left running, and only who has made it can end it")
         if _get_affinity(0) != self._affinity:
             _set_affinity(0, self._affinity)
         _set_wakeup_fd(self._wakeup_fd)
