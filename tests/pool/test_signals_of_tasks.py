@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -38,6 +39,30 @@ def test_a_tasks_own_handler_is_called_once(make_pool, connect):
     event = stopped(client, call_id)
     assert client.heard == ["handler", "finally"]
     assert not event.killed
+
+
+def test_an_initializers_own_handler_is_called_once(make_pool, connect, tmp_path):
+    from dremioframe.orchestration.payload.references import pack_code
+
+    path = str(tmp_path / "calls")
+
+    def handle_sigterm():
+        def handler(*_):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.write(fd, b".")
+            os.close(fd)
+
+        signal.signal(signal.SIGTERM, handler)
+
+    client = connect(make_pool(kill_grace_s=0.5, initializer=pack_code(handle_sigterm)))
+    call_id = client.submit("""
+        import time
+        ports.request(b"here")
+        while True: time.sleep(0.01)
+    """)
+    assert client.hear() == "here"
+    assert stopped(client, call_id).killed
+    assert (tmp_path / "calls").read_bytes() == b"."
 
 
 def test_the_handler_of_one_task_is_not_taken_for_that_of_the_next(make_pool, connect):

@@ -127,6 +127,7 @@ class _Worker:
         """Run calls until the process is ended from outside, or has to end itself."""
         self._hygiene = self._ports.hygiene = Hygiene(self._dump_fd)
         Changes.on_handler = self._note_handler
+        self._note_handler()  # an initializer may have set one of its own
         as_found.note()
         self._threads = _count_threads()
         usage = _getrusage(_RUSAGE_SELF)
