@@ -55,7 +55,8 @@ _SELDOM = (
     ("_socket", "socket", ("setdefaulttimeout",)),
     ("faulthandler", "faulthandler", ("dump_traceback_later",)),
     ("gc", "gc", ("enable", "disable", "set_threshold")),
-    ("sys", "sys", ("setswitchinterval",)),
+    ("sys", "sys", ("setswitchinterval", "set_int_max_str_digits", "setdlopenflags")),
+    ("_thread", "threading", ("stack_size",)),
 )  # fmt: skip
 
 #: Sets in which a function says what it can do.
