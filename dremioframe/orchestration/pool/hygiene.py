@@ -175,7 +175,8 @@ class Hygiene:
             _look_at_zone()
             self._zone_changes = Changes.zone
         if Changes.seldom != self._seldom or wall_ns > _LOOK_CLOSER_AFTER_NS:
-            self._settings.restore()
+            if not (failpoints.armed and failpoints.hit("hygiene.settings")):
+                self._settings.restore()
             self._seldom = Changes.seldom
         self._changes = Changes.count  # putting back has counted too
 
