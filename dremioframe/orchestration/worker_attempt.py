@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .pool.ports import Ports
     from .user_code import Ended
 
+# Bound now: a task may replace any of these in their modules, and this code runs after it.
+_chdir, _get_limit, _set_limit = os.chdir, sys.getrecursionlimit, sys.setrecursionlimit
+
 #: Code objects kept per worker; beyond it the oldest go and are fetched again when named again.
 _JOBS_KEPT = 256
 
@@ -47,7 +50,7 @@ class AttemptRunner:
         self._run = b""
         self.attempts = 0  # that have begun here
         self._facts: RunFacts
-        self._recursion_limit = sys.getrecursionlimit()
+        self._recursion_limit = _get_limit()
         references.connect(lambda token: bytes(ports.request(calls.Request.TOKEN + token)))
         guard.connect(lambda: ports.stopping)
 
@@ -152,7 +155,7 @@ class AttemptRunner:
 
         The first suspect is a task that has left no stack to work on; the pool puts that back only after the outcome.
         """
-        sys.setrecursionlimit(max(self._recursion_limit, sys.getrecursionlimit()))
+        _set_limit(max(self._recursion_limit, _get_limit()))
         return _pack_failure(OutcomeStatus.FAILED, Failure.payload(stage, path, describe(error)))
 
 
@@ -254,7 +257,7 @@ def _decode(data: Any, stage: str, private: bool, path: str = "") -> Any:
 def _enter_directory(path: str | None) -> None:
     try:
         if path is not None:
-            os.chdir(path)
+            _chdir(path)
     except FileNotFoundError:
         return  # removed since the run began, by a task perhaps: no reason to fail those that do not need it
 

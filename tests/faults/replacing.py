@@ -7,10 +7,10 @@ import importlib
 import itertools
 import os
 
-from dremioframe.orchestration import Pipeline, Task
+from dremioframe.orchestration import Pipeline, ProcessExecutor, Task
 
 FUNCTIONS = {
-    "os": "write open close dup fstat fspath getpid kill access memfd_create pwritev preadv",
+    "os": "write open close dup fstat fspath getpid kill access chdir memfd_create pwritev preadv",
     "time": "time monotonic_ns",
     "sys": "_getframe intern getrecursionlimit setrecursionlimit",
     "pickle": "dumps Pickler",
@@ -65,7 +65,9 @@ def harm(module: str, name: str) -> list[object]:
         pipeline.add_task(each)
     for one, other in itertools.pairwise(tasks):
         one.set_downstream(other)
-    run = pipeline.run(executor="process", max_workers=1, timeout=60)
+    with ProcessExecutor(1) as executor:
+        run = pipeline.run(executor=executor, timeout=60)
+        later = Pipeline("later").add_task(Task("later", os.getcwd)).run(executor=executor, timeout=60)
     kinds = {task: type(error).__name__ for task, error in run.failures.items()}
     pids = {attempt.worker_pid for record in run.tasks.values() for attempt in record.attempts}
     harmed: list[object] = []
@@ -75,6 +77,8 @@ def harm(module: str, name: str) -> list[object]:
         harmed.append(repr(run.failures["fail"].__cause__))
     elif (run["colour"], run["read"]) != (1, 300_000):
         harmed.append((run["colour"], run["read"]))
+    if dict(later) != {"later": os.getcwd()}:
+        harmed.append({task: str(error) for task, error in later.failures.items()})
     if len(pids) != 1:
         harmed.append(f"{len(pids)} workers")
     return harmed
