@@ -46,7 +46,7 @@ def test_o5_a_task_that_kills_every_worker_it_meets(tmp_path: Path) -> None:
     assert [attempt.status for attempt in attempts] == ["LOST"] * 3
     for number, (attempt, pid) in enumerate(zip(attempts, pids, strict=True), 1):
         check_lost(attempt.error, "poison", number, pid, "was killed by SIGKILL")
-    assert run.failures["poison"] is attempts[-1].error
+    check_lost(run.failures["poison"], "poison", 3, pids[-1], "was killed by SIGKILL")
     assert dict(run) == {f"o{n}": n for n in range(20)}
 
 
@@ -180,6 +180,29 @@ def test_o32_a_signal_between_fork_and_reset_runs_no_handler_of_the_parents(
         gate.open()
         run = handle.result()
     assert run["t"] != newborn
+    assert not (tmp_path / "ran").exists()
+
+
+def test_o32_signals_to_a_fork_server_that_forks_hit_neither_it_nor_its_child(
+    arm: Any, gate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "with_a_usr1_handler.py").write_text(
+        f"import os, signal\nsignal.signal(signal.SIGUSR1, lambda *_: open({str(tmp_path / 'ran')!r}, 'a').close())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def look() -> tuple[int, Any, set[int]]:
+        return os.getppid(), signal.getsignal(signal.SIGUSR1), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    arm(**{"zygote.fork": f"{gate.action}!{tmp_path / 'once'}"})
+    with ProcessExecutor(max_workers=1, preload=["with_a_usr1_handler"]) as executor:
+        handle = pipeline_of(Task("t", look)).start(executor=executor, timeout=LIMIT_S)
+        server = gate.wait()
+        os.kill(server, signal.SIGUSR1)
+        os.kill(server, signal.SIGTERM)
+        gate.open()
+        run = handle.result()
+    assert run["t"] == (server, signal.SIG_DFL, set())
     assert not (tmp_path / "ran").exists()
 
 

@@ -183,7 +183,7 @@ class Bench:
         worker = self.worker
         if worker.pidfd >= 0:
             os.close(worker.pidfd)
-        worker.pidfd, worker._pid, worker.exit, worker.orphaned, worker.boot_error = -1, 0, None, False, ""
+        worker.pidfd, worker._pid, worker.exit, worker.orphaned, worker.boot_error = -1, 0, None, "", ""
 
     def value(self, mutator: Mutator) -> None:
         """What is read later, or in a worker: payloads, failures, inputs."""

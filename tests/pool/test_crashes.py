@@ -195,6 +195,25 @@ def test_o7_zygote_killed_children_in_the_workers_session_die_too(client):
     assert gone(pid)
 
 
+def test_o7_zygote_and_sentry_killed_children_in_the_workers_session_are_ended_by_the_coordinator(client):
+    """Nobody else is left to do it. Stopped first, or the zygote would see its sentry's end and clean up."""
+    running = client.submit("""
+        import subprocess
+        child = subprocess.Popen(["sleep", "60"])
+        ports.request(str(child.pid).encode())
+        child.wait()
+    """)
+    pid = int(client.hear())
+    zygote = client.pool._capacity.zygote
+    os.kill(zygote.server_pid, signal.SIGSTOP)
+    os.kill(zygote.pid, signal.SIGKILL)
+    assert gone(zygote.pid)
+    os.kill(zygote.server_pid, signal.SIGKILL)
+    assert isinstance(client.end(running), CallLost)
+    assert gone(pid, 10)
+    assert client.run("out = b'recovered'") == b"recovered"
+
+
 def test_o7_sentry_killed_everything_below_ends_and_another_takes_over(client):
     running = client.submit("""
         import os, subprocess

@@ -387,3 +387,12 @@ def test_children_of_one_worker_do_not_suffer_from_anothers_end(make_pool, conne
     assert alive(child)
     client.lease.kill_all()
     assert gone(child)
+
+
+def test_u17_a_daemon_of_a_living_worker_survives_anothers_end(make_pool, connect):
+    client = connect(make_pool(size=2))
+    _, [daemon] = descendants(client, DAEMON + "time.sleep(600)", 1)
+    assert isinstance(client.end(client.submit("import os; os._exit(1)")), CallLost)
+    assert alive(daemon)
+    client.lease.kill_all()
+    assert gone(daemon)

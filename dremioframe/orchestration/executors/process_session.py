@@ -165,7 +165,7 @@ class ProcessSession:
             signal=event.signal,
             stack=event.stack,
         )
-        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error), stats=stats)
+        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error), stats=stats, abandoned=event.undead)
 
     def _stopped(self, task: int, attempt: int, event: CallStopped) -> Outcome:
         definition = self._plan.tasks[task]
@@ -176,21 +176,17 @@ class ProcessSession:
             return self._out_of_memory(task, attempt, event)
         if reason == StopReason.TIMEOUT:
             limit_s = self._plan.timeouts[task] or 0.0
-            text = f"{where}: ran longer than its timeout of {limit_s:g} s and was ended (worker pid {event.pid})"
+            text = f"{where}: ran longer than its timeout of {limit_s:g} s and {_fate(event)}"
             error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
-            return LocalOutcome(
-                OutcomeStatus.TIMED_OUT, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
-            )
-        error = RunCancelledError(f"{where}: ended because the run was stopped (worker pid {event.pid})")
-        return LocalOutcome(
-            OutcomeStatus.CANCELLED, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
-        )
+            return _given_up(OutcomeStatus.TIMED_OUT, error, event)
+        error = RunCancelledError(f"{where}: still ran when the run was stopped, and {_fate(event)}")
+        return _given_up(OutcomeStatus.CANCELLED, error, event)
 
     def _out_of_memory(self, task: int, attempt: int, event: CallStopped) -> Outcome:
         name, excess = self._plan.tasks[task].name, self._excesses[task, attempt]
         text = (
-            f"task {name!r}, attempt {attempt}: used {_size(excess.used_bytes)} of private memory and was ended, its "
-            f"memory_limit is {_size(excess.limit_bytes)} (worker pid {event.pid})"
+            f"task {name!r}, attempt {attempt}: used {_size(excess.used_bytes)} of private memory, its memory_limit is "
+            f"{_size(excess.limit_bytes)}; it {_fate(event)}"
         )
         if len(excess.processes) > 1:
             shares = (f"{command} (pid {pid}) {_size(size)}" for pid, command, size in excess.processes)
@@ -204,8 +200,7 @@ class ProcessSession:
             processes=excess.processes,
             stack=event.stack,
         )
-        stats = AttemptStats(event.pid, wall_s=event.wall_s, peak_memory_bytes=excess.peak_bytes)
-        return LocalOutcome(OutcomeStatus.OUT_OF_MEMORY, failure=Failure.own(error), stats=stats)
+        return _given_up(OutcomeStatus.OUT_OF_MEMORY, error, event, excess.peak_bytes)
 
     def wake(self) -> None:
         self._lease.wake()
@@ -215,7 +210,7 @@ class ProcessSession:
         return False
 
     def is_running(self, task: int, attempt: int) -> bool:
-        return False
+        return self._lease.is_undead(self._call_id(task, attempt))
 
     def close(self) -> list[tuple[str | None, str]]:
         try:
@@ -228,6 +223,18 @@ class ProcessSession:
         if failpoints.armed and failpoints.hit("process_session.warnings"):
             return []
         return [*self._data.warnings(), *([(None, overdraft)] if overdraft else [])]
+
+
+def _fate(event: CallStopped) -> str:
+    """What has become of a call's worker, e.g. ``"was ended (worker pid 4711)"``."""
+    if event.undead:
+        return f"its worker (pid {event.pid}) was killed and does not end: the kernel keeps it"
+    return f"was ended (worker pid {event.pid})"
+
+
+def _given_up(status: int, error: OrchestrationError, event: CallStopped, peak_bytes: int | None = None) -> Outcome:
+    stats = AttemptStats(event.pid, wall_s=event.wall_s, peak_memory_bytes=peak_bytes)
+    return LocalOutcome(status, failure=Failure.own(error), stats=stats, abandoned=event.undead)
 
 
 def _size(size: int) -> str:

@@ -15,7 +15,6 @@ zygote (``nursery``).
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections import deque
@@ -37,14 +36,6 @@ if TYPE_CHECKING:
     from .shares import Tenant
     from .worker_handle import WorkerHandle
     from .zygote_client import Report, ZygoteClient
-
-#: What a system call says that this kernel does not have, or that a sandbox does not allow. It will not say otherwise
-#: the next time.
-_FORBIDDEN = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
-_ADVICE = (
-    "; workers need memfd_create, pidfd_open and prctl, and this kernel or sandbox lacks or forbids one of them: use "
-    "executor='thread'"
-)
 
 
 class Capacity:
@@ -229,12 +220,18 @@ class Capacity:
                 return
             self._nursery.order()
 
+    def continue_zygote(self) -> None:
+        """It does not say what it must know; somebody may have stopped it."""
+        with self._lock:
+            if (zygote := self._nursery.zygote) is not None:
+                zygote.resume()
+
     def distrust_zygote(self) -> None:
-        """It has not said what it must have known for a long time."""
+        """It has not said what it must have known for a long time, and nobody has stopped it."""
         with self._lock:
             if (zygote := self._nursery.zygote) is not None:
                 zygote.kill()
-                self._lose_zygote("did not answer")
+                self._lose_zygote("did not answer", fate="did not answer and was ended")
 
     # ---------------------------------------------------------------------------------------------------------- starts
 
@@ -279,11 +276,12 @@ class Capacity:
         """In a child that the user's process has forked: close what is not ours. Locks may be held for ever here."""
         self.closed = True
         self._nursery.abandon()
-        for worker, _ in self._owners.values():
+        for worker, _ in (*self._owners.values(), *self._unsettled.values()):
             worker.close()
         for share in self._shares:
             share.abandon()
         self._owners.clear()
+        self._unsettled.clear()
         self._idle.clear()
 
     # ---------------------------------------------------------------------------------------------------------- inside
@@ -342,10 +340,7 @@ class Capacity:
         try:
             return self._nursery.fork()
         except (OSError, WorkerStartError) as error:
-            number = error.errno if isinstance(error, OSError) else None
-            final = number in _FORBIDDEN and not (failpoints.armed and failpoints.hit("capacity.forbidden"))
-            advice = _ADVICE if final else ""
-            self._starts.failed(f"cannot start a worker: {error}{advice}", passing=number is not None, final=final)
+            self._starts.refused(error)
             self._starts.slow_down()
             return None
 
@@ -371,7 +366,7 @@ class Capacity:
         elif worker.exit is not None:
             self._bury(worker)
 
-    def _lose_zygote(self, how: str) -> None:
+    def _lose_zygote(self, how: str, fate: str = "had ended") -> None:
         """The zygote has ended, and its workers with it: the kernel kills them, and their sessions are looked for."""
         zygote = self._nursery.zygote
         parents = frozenset((zygote.pid, zygote.server_pid)) if zygote is not None else frozenset()
@@ -382,7 +377,7 @@ class Capacity:
             self._starts.slow_down()
         owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:
-            worker.orphaned = True
+            worker.orphaned = fate
         try:
             end_orphans([worker for worker, _ in owned if worker.exit is None], parents)
         except OSError:

@@ -5,6 +5,8 @@ first import. So a module that leaves threads running is refused by name, rather
 
 While user code is imported here, nobody runs the fork server's loop, which is what ends everything when the coordinator
 dies. A thread does that meanwhile, and limits the time that all this may take; it is gone before anything is forked.
+
+Processes that a module has started are for all workers: they live as long as the fork server.
 """
 
 from __future__ import annotations

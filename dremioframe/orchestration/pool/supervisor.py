@@ -84,7 +84,6 @@ class Lease:
         self._capacity = capacity
         self._floor, self._bell = _ready_to_listen()
         floor = self._floor
-        self._retreating = False  # some worker is to leave as soon as it is empty
         self._zygote: ZygoteClient | None = None
         self._looked_up = _monotonic()
         window = Window()
@@ -153,6 +152,10 @@ class Lease:
         for worker in list(self._floor.workers.values()):
             self._stops.kill(worker)
 
+    def is_undead(self, call_id: int) -> bool:
+        """Whether the process that a call was given up with is still there."""
+        return self._lifecycle.is_undead(call_id)
+
     def _holder(self, call_id: int) -> WorkerHandle | None:
         for worker in self._floor.workers.values():
             if call_id in worker.calls:
@@ -200,8 +203,8 @@ class Lease:
             self._read_mail()
         if self._dispatch.backlog:
             self._dispatch.flush()
-        if self._retreating or capacity.hungry:
-            self._share_out()
+        if self._dispatch.retreating or capacity.hungry:
+            self._dispatch.share_out()
         if self._dispatch.starved and not self._floor.workers and not self._floor.events:
             capacity.check_hope()  # with a worker there is hope
 
@@ -219,6 +222,7 @@ class Lease:
             self._dispatch.due(now),
             floor.resume_due,
             floor.recheck_due,
+            floor.killed_due,
         )
         sleep_s = 0.0 if floor.events or self._bell.rung else min(max(0.0, due - now), LOOK_UP_S)
         self._listen(sleep_s)
@@ -274,6 +278,8 @@ class Lease:
         for part in (self._deadlines, self._memory_limits, self._stops, self._silence, self._lifecycle):
             if now >= part.due:
                 part.expire(now)
+        if now >= self._floor.killed_due:
+            self._lifecycle.give_up_undead(now)
         if now >= self._dispatch.crowd_due:
             self._dispatch.uncrowd(now)
         if self._dispatch.may_retry(now):
@@ -296,8 +302,8 @@ class Lease:
             self._follow_zygote()
             if worker is None:
                 self._bell.rung = True
-                if self._retreating:
-                    self._share_out()  # perhaps nobody needs them any more, and then they may be filled again
+                if self._dispatch.retreating:
+                    self._dispatch.share_out()  # perhaps nobody needs them any more, and then they may be filled again
             elif worker.incarnation in self._floor.workers or not self._capacity.is_owner(worker, self._share):
                 self._lifecycle.look(worker)
             else:
@@ -313,23 +319,10 @@ class Lease:
             return
         floor = self._floor
         if self._zygote is not None:
-            floor.forget(self._zygote.control_fd)
+            floor.forget(self._zygote.control_fd, self._capacity.listen)
         self._zygote = self._capacity.zygote
         if self._zygote is not None:
             floor.watch(self._zygote.control_fd, self._capacity.listen)
-
-    def _share_out(self) -> None:
-        """Give workers back: idle ones if others need them, those above the fair share as they become empty."""
-        surplus = self._capacity.surplus(self._share)
-        wanted = self._capacity.others_hungry(self._share)
-        for worker in list(self._floor.workers.values()):
-            if not worker.calls and not worker.condemned and (surplus > 0 or wanted):
-                self._lifecycle.dismiss(worker)
-                surplus -= 1
-        for worker in sorted(self._floor.workers.values(), key=lambda worker: len(worker.calls)):
-            worker.leaving = surplus > 0 and not worker.condemned
-            surplus -= worker.leaving
-        self._retreating = any(worker.leaving for worker in self._floor.workers.values())
 
     # -------------------------------------------------------------------------------------------------------------- end
 

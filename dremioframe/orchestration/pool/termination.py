@@ -7,6 +7,7 @@ parent may signal safely (``zygote``).
 
 from __future__ import annotations
 
+import select
 import signal
 
 from .. import failpoints
@@ -32,7 +33,7 @@ _ADVICE: dict[int, str] = {
 _FAREWELLS = {
     Farewell.CHANNEL_LOST: "its channel to the coordinator was closed or replaced by the task",
     Farewell.RUNNER_FAILED: "an internal error, printed to its standard error",
-    Farewell.TERMINATED: "it was told to end by SIGTERM from outside",
+    Farewell.TERMINATED: "it was told to end by SIGTERM, from outside or by its task",
 }
 
 
@@ -68,6 +69,13 @@ def _wake(pidfd: int) -> None:
 def resume(pidfd: int) -> None:
     """Let a process go on that somebody has stopped."""
     send(pidfd, signal.SIGCONT)
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process is no more."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def kill(pidfd: int) -> None:
