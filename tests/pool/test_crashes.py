@@ -267,7 +267,7 @@ def test_a_worker_told_to_end_from_outside_ends_and_says_so(client):
     event = client.end(running)
     assert isinstance(event, CallLost)
     assert event.signal == signal.SIGTERM
-    assert "SIGTERM from outside" in event.description
+    assert "SIGTERM, from outside" in event.description
 
 
 def test_a_bug_of_the_runner_costs_the_call_and_the_worker(make_pool, connect, capfd):
