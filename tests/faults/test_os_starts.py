@@ -159,8 +159,7 @@ def test_o14_a_system_call_that_is_missing_or_forbidden_is_told_at_once(call: st
     assert refused.startswith("refused"), answer.stderr
     assert "failed starts in a row" not in refused  # what may pass is tried again, for nine seconds
     assert "Function not implemented" in refused
-    if call != "prctl":  # the fork server tells of that one, and has no advice
-        assert "executor='thread'" in refused
+    assert "executor='thread'" in refused
     assert others == ["0 0"]
 
 

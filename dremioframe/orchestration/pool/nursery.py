@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 
-from . import boot, channel, cpu, descriptors
+from . import boot, channel, cpu, descriptors, starts
 from .frames import Kind
 from .worker_handle import WorkerHandle
 from .zygote_client import ZygoteClient
@@ -112,7 +112,8 @@ class Nursery:
     def hear(self, report: Report) -> bool:
         """Note what the zygote says of itself; False if it speaks of a worker."""
         if report.kind == Kind.ZYGOTE_FAILED:
-            self._error, self._final = report.text, not report.detail
+            forbidden = starts.is_forbidden(report.detail)
+            self._error, self._final = report.text + starts.ADVICE * forbidden, forbidden or not report.detail
         elif report.kind == Kind.READY:
             self.ready = True
         else:

@@ -20,7 +20,7 @@ from ..errors import WorkerStartError
 #: What a system call says that this kernel does not have, or that a sandbox does not allow. It will not say otherwise
 #: the next time.
 _FORBIDDEN = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
-_ADVICE = (
+ADVICE = (
     "; workers need memfd_create, pidfd_open and prctl, and this kernel or sandbox lacks or forbids one of them: use "
     "executor='thread'"
 )
@@ -29,6 +29,11 @@ _FAILURES_ALLOWED = 3
 _PASSING_ALLOWED = 10  # with the delays below these take 9 s
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
+
+
+def is_forbidden(number: int) -> bool:
+    """Whether an error of this number says that workers cannot run here at all; ``ADVICE`` is what to do then."""
+    return number in _FORBIDDEN and not (failpoints.armed and failpoints.hit("starts.forbidden"))
 
 
 class Starts:
@@ -82,9 +87,8 @@ class Starts:
     def refused(self, error: OSError | WorkerStartError) -> None:
         """No order could be given: the system is short of something, or lacks it altogether."""
         number = error.errno if isinstance(error, OSError) else None
-        final = number in _FORBIDDEN and not (failpoints.armed and failpoints.hit("starts.forbidden"))
-        advice = _ADVICE if final else ""
-        self.failed(f"cannot start a worker: {error}{advice}", passing=number is not None, final=final)
+        final = number is not None and is_forbidden(number)
+        self.failed(f"cannot start a worker: {error}{ADVICE * final}", passing=number is not None, final=final)
 
     def must_wait(self) -> bool:
         """Whether the delay is not over, or there is nothing to wait for."""
