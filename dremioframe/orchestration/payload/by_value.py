@@ -14,7 +14,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 
 import cloudpickle
 
-from . import class_by_value, importable, rebuild, reducers, references, tokens
+from . import class_by_value, importable, namespaces, rebuild, reducers, references, tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,16 +128,16 @@ def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, from
         return args, state, set_state
     if importable.is_importable(name):
         return (
-            (code, _Call(tokens.module_globals, name), *rest),
+            (code, _Call(namespaces.module_globals, name), *rest),
             (attributes, {**slots, "__globals__": {}, "_cloudpickle_submodules": []}),
             set_state,
         )
     if not from_above:
         return args, state, set_state
     return (
-        (code, _Call(tokens.namespace, name, base), *rest),
+        (code, _Call(namespaces.namespace, name, base), *rest),
         (name, set_state, state),
-        tokens.set_function_state,
+        namespaces.set_function_state,
     )
 
 

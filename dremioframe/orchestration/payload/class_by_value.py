@@ -22,6 +22,7 @@ from types import FunctionType, new_class, resolve_bases
 
 from cloudpickle.cloudpickle import _class_getstate, _dynamic_class_reduce, _get_bases
 
+from . import initial
 from .diagnosis import DecodeError, describe
 from .guard import must_pass
 from .importable import HEAP_TYPE_FLAG
@@ -169,7 +170,7 @@ def set_state(cls: type, state: State) -> None:
     """State setter of a class."""
     attributes, properties, members = state
     for name, value in attributes.items():
-        if name not in _LAST:
+        if name not in _LAST and not initial.stays(cls, name, value):
             _set(cls, name, value)
     if "__firstlineno__" in attributes:  # Python 3.13's; setting __module__ deletes it
         _set(cls, "__firstlineno__", attributes["__firstlineno__"])

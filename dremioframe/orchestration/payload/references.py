@@ -27,7 +27,7 @@ from io import BytesIO
 from types import FunctionType
 
 from .. import failpoints
-from . import importable, reducers, tokens
+from . import importable, namespaces, reducers, tokens
 from .diagnosis import EncodeError, describe, path_to
 from .guard import must_pass
 
@@ -71,6 +71,7 @@ def connect(fetch: Callable[[bytes], bytes]) -> None:
 def begin_run() -> None:
     """Another run begins: code received from above is asked for again when it is next met, for it may have changed."""
     tokens.begin_run()
+    namespaces.begin_run()
 
 
 def pack_code(obj: object, pins: Pins | None = None) -> bytes:

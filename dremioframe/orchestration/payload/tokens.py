@@ -20,7 +20,6 @@ agree on more than that, a lock keeps them apart; nobody holds it while code is 
 from __future__ import annotations
 
 import os
-import sys
 from _thread import RLock
 from _weakref import ref  # the module weakref is 1 ms of import for what this needs
 from types import FunctionType
@@ -42,10 +41,10 @@ _stale: set[bytes] = set()  # known object, but its state has yet to be loaded (
 _unfinished: set[bytes] = set()  # functions that were made in this run and have no state yet
 #: Keeps what a worker received alive until the next run, or each call would fetch it again.
 _held: dict[bytes, Code] = {}
-#: By module name: globals, and the names in it that were loaded in this run.
-_namespaces: dict[str, tuple[dict[str, Any], set[str]]] = {}
-#: Reentrant: what a global is replaced by in :func:`set_function_state` may end the old one, and that may load code.
-_loading = RLock()
+#: Functions that stay as they are over all runs.
+_kept: dict[bytes, FunctionType] = {}
+#: Reentrant: a global or an attribute that is replaced may be the end of an object, and that may load code.
+loading = RLock()
 _fetch: Callable[[bytes], bytes] | None = None
 _load: Callable[[bytes], object] | None = None
 
@@ -67,11 +66,20 @@ def is_worker() -> bool:
 
 def begin_run() -> None:
     """Another run begins: what came from above may have changed there."""
-    _stale.update(_from_above)
+    _stale.update(_from_above - _kept.keys())
     _unfinished.clear()
     _held.clear()
-    for _, loaded in _namespaces.values():
-        loaded.clear()
+
+
+def all_from_above() -> list[Code]:
+    """The classes and functions that the process above knows, too."""
+    found = (known(token) for token in list(_from_above))
+    return [code for code in found if code is not None]
+
+
+def keep(function: FunctionType) -> None:
+    """Never bring this function up to date again."""
+    _kept[token_of(function)] = function
 
 
 def token_of(code: Code) -> bytes:
@@ -155,7 +163,7 @@ def define(token: bytes, from_above: bool, make: Callable[..., Code], args: tupl
     code = known(token)
     if _is_to_be_made(code, token):
         made = make(*args)
-        with _loading:
+        with loading:
             code = known(token)
             if _is_to_be_made(code, token):
                 code = made
@@ -182,35 +190,3 @@ def finish(code: Code, state: tuple[Callable[[Code, Any], object], Any]) -> None
         set_state(code, content)
         _stale.discard(token)
         _unfinished.discard(token)
-
-
-def module_globals(name: str) -> dict[str, Any]:
-    """The globals of an importable module: a closure made by its code works on them here as it did at home."""
-    __import__(name)
-    return sys.modules[name].__dict__
-
-
-def namespace(name: str, base: dict[str, Any]) -> dict[str, Any]:
-    """The globals in which functions of a module that cannot be imported here meet, whatever blob brought them.
-
-    With one dictionary per blob (cloudpickle's way) a function of one task would not see what a function of another
-    has just assigned to a global, although both call each other.
-    """
-    return _namespaces.setdefault(name, (base, set()))[0]
-
-
-def set_function_state(
-    function: FunctionType, state: tuple[str, Callable[..., object], tuple[Any, dict[str, Any]]]
-) -> None:
-    """State setter for functions that live in a :func:`namespace`.
-
-    A global is set once a run: a later blob of the same run must not undo what tasks have assigned in between.
-    """
-    name, set_state, (attributes, slots) = state
-    globals_, loaded = _namespaces[name]
-    with _loading:
-        for key, value in slots["__globals__"].items():
-            if key not in loaded:
-                loaded.add(key)
-                globals_[key] = value
-    set_state(function, (attributes, {**slots, "__globals__": {}}))
