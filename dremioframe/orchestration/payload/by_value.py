@@ -14,7 +14,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 
 import cloudpickle
 
-from . import class_by_value, importable, namespaces, rebuild, reducers, references, tokens
+from . import class_by_value, importable, namespaces, rebuild, reducers, references, tokens, twins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             return _reduce_cell(obj)
         elif kind is CodeType:
             return _reduce_code(obj)
+        elif kind is twins.Bare:
+            return self._bare(obj.function)
         else:
             reduced = reducers.reduce(obj, kind)
             # No table has a class whose metaclass makes it unhashable.
@@ -92,7 +94,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             _, args, state, *_ = self._dynamic_function_reduce(code)
             make, set_state = rebuild.function, rebuild.set_function_state
             args, state, set_state = _at_home(code, args, state, set_state, self._direction != references.UP)
+            if self._direction != references.CODE and twins.has_state(code):
+                return make, args, state, None, None, set_state  # each value has its own
         return self._defined(code, make, args, state, set_state)
+
+    def _bare(self, function: FunctionType) -> tuple[Any, ...]:
+        """What a token of a function with state stands for: the function without that."""
+        _, args, (_, slots), *_ = self._dynamic_function_reduce(function)
+        slots |= {"__closure__": None, "__defaults__": None, "__kwdefaults__": None}
+        args, state, set_state = _at_home(function, args, ({}, slots), rebuild.set_function_state, from_above=True)
+        token = twins.bare(tokens.token_of(function))
+        return tokens.define, (token, True, rebuild.function, args), (set_state, state), None, None, tokens.finish
 
     def _defined(self, code: Code, make: Any, args: Any, state: Any, set_state: Any) -> tuple[Any, ...]:
         from_above = self._direction != references.UP

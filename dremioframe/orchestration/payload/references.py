@@ -4,6 +4,7 @@
 by name                 a worker can import it from the same file (:mod:`.importable`)
 by token                it is met in a value; the other side has it already or asks for its blob (:mod:`.tokens`)
 by value                it is met in a blob of code, or was made in a worker and goes back (:mod:`.by_value`)
+both                    a function with state: its code by token, what it holds by value (:mod:`.twins`)
 ======================  ===========================================================================================
 
 What lives here: that choice, and what the engine calls. What may not: byte formats of values (:mod:`.codec`).
@@ -27,7 +28,7 @@ from io import BytesIO
 from types import FunctionType
 
 from .. import failpoints
-from . import importable, namespaces, reducers, tokens
+from . import importable, namespaces, reducers, tokens, twins
 from .diagnosis import EncodeError, describe, path_to
 from .guard import must_pass
 
@@ -110,6 +111,8 @@ def blob_for_token(token: bytes, pins: Pins | None = None) -> bytes:
         EncodeError: It, or something it refers to, cannot be pickled.
     """
     code = tokens.known(token)
+    if code is None and (whole := tokens.known(twins.bare(token))) is not None:
+        code = twins.Bare(whole)
     # A worker may be the owner of workers itself: what it does not know it asks its own owner for.
     return tokens.fetch_blob(token) if code is None else _pack_by_value(code, pins)
 
@@ -132,7 +135,18 @@ def reduce(code: Code, direction: Direction, pins: Pins | None) -> Any:
         return (importable.find, name) if name[2] else NotImplemented
     if isinstance(code, type) and not code.__flags__ & importable.HEAP_TYPE_FLAG:
         return NotImplemented  # compiled: there is no value to go by
+    if direction != CODE and type(code) is FunctionType and twins.has_state(code):
+        return _as_twin(code, direction, pins)
     return by_token(code, direction, pins)
+
+
+def _as_twin(function: FunctionType, direction: Direction, pins: Pins | None) -> Any:
+    token = tokens.token_of(function) if direction == DOWN else twins.token_from_above(function)
+    if token is None:
+        return None
+    if pins is not None:
+        pins[token] = function
+    return twins.reduce(function, token)
 
 
 def by_token(code: Code, direction: Direction, pins: Pins | None) -> Any:

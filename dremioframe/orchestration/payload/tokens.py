@@ -131,6 +131,11 @@ def known(token: bytes) -> Code | None:
     return None if weak is None else weak()
 
 
+def up_to_date(token: bytes) -> Code | None:
+    """The class or function of this token, if this process has it as it is in this run."""
+    return None if token in _stale else known(token)
+
+
 def fetch_blob(token: bytes) -> bytes:
     """The blob of a token, from the process above."""
     if _fetch is None:
@@ -146,8 +151,8 @@ def fetch_blob(token: bytes) -> bytes:
 
 def resolve(token: bytes) -> Any:
     """The class or function of a token: this process's own, or fetched from the process above."""
-    code = known(token)
-    if code is not None and token not in _stale:
+    code = up_to_date(token)
+    if code is not None:
         return code
     blob = fetch_blob(token)
     assert _load is not None, "set together with _fetch"
