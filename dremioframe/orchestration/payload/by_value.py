@@ -10,6 +10,7 @@ is. cloudpickle's own class tracker would set the state again, over the attribut
 
 from __future__ import annotations
 
+import os
 from types import CellType, CodeType, FunctionType, ModuleType
 
 import cloudpickle
@@ -50,6 +51,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
         self.trail: list[object] = []
         self._direction = direction
         self._pins = pins
+        self._id = os.urandom(tokens.TOKEN_BYTES) if direction == references.ANYBODY else None
 
     def reducer_override(self, obj: Any) -> Any:
         self.trail.append(obj)
@@ -93,7 +95,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
         else:
             _, args, state, *_ = self._dynamic_function_reduce(code)
             make, set_state = rebuild.function, rebuild.set_function_state
-            args, state, set_state = _at_home(code, args, state, set_state, self._direction != references.UP)
+            args, state, set_state = _at_home(code, args, state, set_state, self._direction == references.CODE)
             if self._direction != references.CODE and twins.has_state(code):
                 return make, args, state, None, None, set_state  # each value has its own
         return self._defined(code, make, args, state, set_state)
@@ -102,15 +104,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
         """What a token of a function with state stands for: the function without that."""
         _, args, (_, slots), *_ = self._dynamic_function_reduce(function)
         slots |= {"__closure__": None, "__defaults__": None, "__kwdefaults__": None}
-        args, state, set_state = _at_home(function, args, ({}, slots), rebuild.set_function_state, from_above=True)
+        args, state, set_state = _at_home(function, args, ({}, slots), rebuild.set_function_state, is_code=True)
         token = twins.bare(tokens.token_of(function))
         return tokens.define, (token, True, rebuild.function, args), (set_state, state), None, None, tokens.finish
 
     def _defined(self, code: Code, make: Any, args: Any, state: Any, set_state: Any) -> tuple[Any, ...]:
-        from_above = self._direction != references.UP
         token = tokens.token_of(code)
         if self._pins is not None:
             self._pins[token] = code
+        if self._id is not None:
+            return tokens.define_apart, (token, self._id, make, args), (set_state, state), None, None, tokens.finish
+        from_above = self._direction != references.UP
         return tokens.define, (token, from_above, make, args), (set_state, state), None, None, tokens.finish
 
 
@@ -124,13 +128,13 @@ class _Call:
         return self._reduced
 
 
-def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, from_above: bool) -> tuple[Any, Any, Any]:
+def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, is_code: bool) -> tuple[Any, Any, Any]:
     """Give the function the globals of its module on the other side, instead of copies of those it uses.
 
     A closure of an importable module works on that module's real globals there: nothing is copied, a lock or a
     gigabyte among them does not matter, and it sees what functions that went by name see. Functions of one module that
-    cannot be imported share one namespace. Only what was made in a worker and comes back keeps globals of its own: they
-    must never reach those of the user's own module.
+    cannot be imported share one namespace in a worker. What comes from a worker, or is for anybody, has globals of its
+    own: they must never reach those of the user's own module, or of another script.
     """
     code, base, *rest = args
     attributes, slots = state
@@ -144,7 +148,7 @@ def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, from
             (attributes, {**slots, "__globals__": {}, "_cloudpickle_submodules": []}),
             set_state,
         )
-    if not from_above:
+    if not is_code:
         return args, state, set_state
     return (
         (code, _Call(namespaces.namespace, name, base), *rest),

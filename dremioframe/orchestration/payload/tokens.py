@@ -181,6 +181,33 @@ def define(token: bytes, from_above: bool, make: Callable[..., Code], args: tupl
     return code
 
 
+def define_apart(token: bytes, pickle: bytes, make: Callable[..., Code], args: tuple[Any, ...]) -> Code:
+    """A class or function in a pickle for anybody: this program's own, else one that only that pickle has.
+
+    Tokens of other programs are not used here: they may be met in many pickles, each with another state.
+    """
+    apart = combined(token, pickle)
+    code = known(apart)
+    if code is None:
+        code = _own(token)
+    return define(apart, from_above=False, make=make, args=args) if code is None else code
+
+
+def _own(token: bytes) -> Code | None:
+    code = up_to_date(token)
+    if code is None and _fetch is not None:
+        try:
+            code = resolve(token)
+        except Exception:  # noqa: BLE001 - the process above does not know it either, or cannot be asked any more
+            return None
+    return code
+
+
+def combined(token: bytes, other: bytes) -> bytes:
+    """A token made of two, as random as they are."""
+    return (int.from_bytes(token, "big") ^ int.from_bytes(other, "big")).to_bytes(TOKEN_BYTES, "big")
+
+
 def _is_to_be_made(code: Code | None, token: bytes) -> bool:
     if code is None:
         return True

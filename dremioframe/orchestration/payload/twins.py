@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     #: Attributes, defaults, defaults of keywords, and of each variable of the closure the value, if it has one.
     State = tuple[dict[str, Any], tuple[Any, ...] | None, dict[str, Any] | None, list[tuple[Any, ...]]]
 
-_FLIPPED = (1 << 8 * tokens.TOKEN_BYTES) - 1
+_BARE = b"\xff" * tokens.TOKEN_BYTES
 #: By id of a twin: the token it was made from.
 _tokens: dict[int, tuple[ref[FunctionType], bytes]] = {}
 
@@ -40,7 +40,7 @@ class Bare:
 
 def bare(token: bytes) -> bytes:
     """The token of a function without what it holds, from that of the function; and back."""
-    return (int.from_bytes(token, "big") ^ _FLIPPED).to_bytes(tokens.TOKEN_BYTES, "big")
+    return tokens.combined(token, _BARE)
 
 
 def has_state(function: FunctionType) -> bool:
