@@ -18,7 +18,9 @@ from __future__ import annotations
 from abc import ABCMeta
 from contextlib import suppress
 from enum import Enum, member
+from functools import partial
 from types import FunctionType, new_class, resolve_bases
+from weakref import ref
 
 from cloudpickle.cloudpickle import _class_getstate, _dynamic_class_reduce, _get_bases
 
@@ -41,6 +43,9 @@ _SETTABLE = frozenset({"__annotate__", "__annotations__", "__doc__", "__module__
 _DATA = (bytes, float, int, str)
 #: What is not simply set.
 _LAST = ("__firstlineno__", "_abc_impl")
+
+#: By id of a class that came: what it had before it was given a state for the first time.
+_made: dict[int, tuple[ref[type], frozenset[str]]] = {}
 
 
 def reduce(cls: type) -> tuple[Callable[..., type], tuple[Any, ...], Callable[[type, State], None], State]:
@@ -169,6 +174,8 @@ def _bare(meta: type, name: str, bases: tuple[type, ...], namespace: dict[str, A
 def set_state(cls: type, state: State) -> None:
     """State setter of a class."""
     attributes, properties, members = state
+    for name in _outdated(cls, attributes):
+        _delete(cls, name)
     for name, value in attributes.items():
         if name not in _LAST and not initial.stays(cls, name, value):
             _set(cls, name, value)
@@ -180,6 +187,34 @@ def set_state(cls: type, state: State) -> None:
         property.__init__(cls.__dict__[name], *parts)
     for name, content in members.items():
         _complete(cls.__members__[name], content)  # type: ignore[attr-defined]  # it is an Enum
+
+
+def _outdated(cls: type, attributes: dict[str, Any]) -> list[str]:
+    """What the class has and the original has no more, or never had, if this is not the first state of the class."""
+    made = _made.get(id(cls))
+    if made is None or made[0]() is not cls:
+        _made[id(cls)] = ref(cls, partial(_forget, id(cls))), frozenset(cls.__dict__)
+        return []
+    return [
+        name
+        for name in cls.__dict__
+        if name not in attributes and name not in made[1] and not initial.has_set(cls, name)
+    ]
+
+
+def _forget(key: int, dead: ref[type]) -> None:
+    if key in _made and _made[key][0] is dead:
+        del _made[key]
+
+
+def _delete(cls: type, name: str) -> None:
+    try:
+        delattr(cls, name)
+    except BaseException as error:
+        if must_pass(error):
+            raise
+        with suppress(AttributeError):
+            type.__delattr__(cls, name)  # as with ``_set``
 
 
 def _complete(one: Enum, content: dict[str, Any]) -> None:

@@ -48,6 +48,8 @@ class Before:
 
     def keep_changes(self) -> None:
         """What differs now was set by the initializer."""
+        for space in namespaces.all_known():
+            space.lasting.update(space.globals)
         for space, before in self._globals:
             space.kept.update(_changes(before, space.globals))
         for code, before in self._code:
@@ -64,6 +66,12 @@ def stays(cls: type, name: str, value: object) -> bool:
     """Whether an attribute that an initializer has set outlasts the script's value for it."""
     entry = _kept.get(id(cls))
     return entry is not None and namespaces.stays(entry[1], name, value)
+
+
+def has_set(cls: type, name: str) -> bool:
+    """Whether an initializer has set this attribute."""
+    entry = _kept.get(id(cls))
+    return entry is not None and name in entry[1]
 
 
 def _has_attributes(code: Code) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from _pickle import dumps  # see codec
-from types import FunctionType, NoneType
+from types import FunctionType, ModuleType, NoneType
 
 from .tokens import loading
 
@@ -35,14 +35,29 @@ class Namespace:
         globals: The dictionary that the functions work on.
         loaded: Names that blobs of this run have brought.
         kept: Names that an initializer has set, with the mark of what the script has for them, if it has anything.
+        lasting: All names that there were after the initializer: what it has left running may need them.
     """
 
-    __slots__ = ("globals", "kept", "loaded")
+    __slots__ = ("globals", "kept", "lasting", "loaded")
 
     def __init__(self, base: dict[str, Any]) -> None:
         self.globals = base
         self.loaded: set[str] = set()
         self.kept: dict[str, Mark | None] = {}
+        self.lasting: set[str] = set()
+
+    def begin_run(self) -> None:
+        """Forget the globals of the run before. The script may have no such names any more.
+
+        Objects first and functions and classes then, which their destructors may call. Modules stay: they cost nothing,
+        and what a task has left running needs them most of all.
+        """
+        self.loaded.clear()
+        mine = self.globals
+        names = [name for name in mine if name not in self.lasting and not _is_dunder(name)]
+        names = [name for name in names if type(mine[name]) is not ModuleType]
+        for name in sorted(names, key=lambda name: isinstance(mine[name], type | FunctionType)):
+            mine.pop(name, None)
 
     def load(self, name: str, value: object) -> None:
         """A blob brings a global. It is set once a run: a later blob must not undo what tasks have assigned since."""
@@ -56,10 +71,15 @@ class Namespace:
 _namespaces: dict[str, Namespace] = {}
 
 
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
 def begin_run() -> None:
-    """Another run begins: blobs may bring other values."""
-    for space in _namespaces.values():
-        space.loaded.clear()
+    """Another run begins: its blobs bring what it needs."""
+    with loading:
+        for space in all_known():
+            space.begin_run()
 
 
 def all_known() -> list[Namespace]:
