@@ -11,6 +11,7 @@
     tokens        which class or function of one process is which of another
     twins         functions with state, of which each value has its own
     namespaces    the globals of code that came by value
+    versions      classes made in workers, and changed there by other tasks
     initial       what an initializer has set in them and on classes
     importable    what another process would import from the same file
     reducers, diagnosis, traceback_text

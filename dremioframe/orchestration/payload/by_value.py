@@ -15,7 +15,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 
 import cloudpickle
 
-from . import class_by_value, importable, namespaces, rebuild, reducers, references, tokens, twins
+from . import class_by_value, importable, namespaces, rebuild, reducers, references, tokens, twins, versions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
         make: Any
         set_state: Any
         if isinstance(code, type):
+            if self._direction == references.UP:
+                versions.tell_apart(code)
             make, args, set_state, state = class_by_value.reduce(code)
         else:
             _, args, state, *_ = self._dynamic_function_reduce(code)

@@ -24,7 +24,7 @@ from weakref import ref
 
 from cloudpickle.cloudpickle import _class_getstate, _dynamic_class_reduce, _get_bases
 
-from . import initial
+from . import initial, versions
 from .diagnosis import DecodeError, describe
 from .guard import must_pass
 from .importable import HEAP_TYPE_FLAG
@@ -187,6 +187,7 @@ def set_state(cls: type, state: State) -> None:
         property.__init__(cls.__dict__[name], *parts)
     for name, content in members.items():
         _complete(cls.__members__[name], content)  # type: ignore[attr-defined]  # it is an Enum
+    versions.note(cls)
 
 
 def _outdated(cls: type, attributes: dict[str, Any]) -> list[str]:

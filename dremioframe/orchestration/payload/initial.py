@@ -79,11 +79,12 @@ def _has_attributes(code: Code) -> bool:
 
 
 def _content(attributes: Any) -> Content:
-    return {name: (value, _digest(value)) for name, value in list(attributes.items()) if _is_of_the_user(name)}
+    return {name: (value, content_digest(value)) for name, value in list(attributes.items()) if is_of_the_user(name)}
 
 
-def _is_of_the_user(name: str) -> bool:
-    return name != "_abc_impl" and not (name.startswith("__") and name.endswith("__"))
+def is_of_the_user(name: str) -> bool:
+    """Whether an attribute is none of those that Python, ``abc`` and ``enum`` keep for themselves."""
+    return name != "_abc_impl" and not (name.startswith("_") and name.endswith("_"))
 
 
 def _changes(before: Content, attributes: Any) -> dict[str, Mark | None]:
@@ -97,15 +98,15 @@ def _changes(before: Content, attributes: Any) -> dict[str, Mark | None]:
     return changes
 
 
-def _digest(value: Any) -> bytes:
-    """Of what may change while the object stays the same."""
+def content_digest(value: Any) -> bytes:
+    """The digest of what may change in an object while it stays the same; nothing if there is no such thing."""
     kind = type(value)
     if kind in namespaces.PLAIN or issubclass(kind, type | ModuleType):
         return _NONE
     try:
         if hasattr(kind, "__get__"):  # a function, a property: what can be set on one is looked at where it is known
             return _NONE
-        return digest(codec.encode(value).to_bytes())
+        return digest(codec.encode(value, {}).to_bytes())  # as for workers of this one: all code is named by token
     except BaseException as error:  # a connection, perhaps, which has been put into it
         if must_pass(error):
             raise

@@ -104,6 +104,13 @@ def token_from_above(code: Code) -> bytes | None:
     return entry[1] if entry is not None and entry[0]() is code and entry[1] in _from_above else None
 
 
+def renew(code: Code) -> None:
+    """It is no longer what its token stands for elsewhere: it gets another when it is asked for one."""
+    weak, token = _token_of.pop(id(code))
+    if _object_of.get(token) is weak:
+        del _object_of[token]
+
+
 def _remember(code: Code, token: bytes) -> None:
     _token_of[id(code)] = _watched(code, token), token
 
