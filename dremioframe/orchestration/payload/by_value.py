@@ -63,7 +63,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             if reduced is None:
                 return self._by_value(obj)
         elif kind is ModuleType:
-            return _reduce_module(obj)
+            return _reduce_module(obj, self._direction)
         elif kind is CellType:
             return _reduce_cell(obj)
         elif kind is CodeType:
@@ -172,11 +172,13 @@ def _reduce_code(code: CodeType) -> Any:
     return make, (*args[:_FILENAME], code.co_filename, *args[_FILENAME + 1 :])
 
 
-def _reduce_module(module: ModuleType) -> Any:
+def _reduce_module(module: ModuleType, direction: Direction) -> Any:
     name = module.__name__
     if importable.is_importable(name) or name == "__main__":
         return rebuild.module, (name,)
     content = {key: value for key, value in vars(module).items() if key not in _OWN_TO_A_PROCESS}
+    if importable.loaded_module(name) is module and direction in (references.CODE, references.DOWN):
+        return namespaces.module, (name,), content, None, None, namespaces.set_module_state
     # As state, not as an argument: its functions refer to the module, and only state may be recursive.
     return ModuleType, (name,), content, None, None, set_attributes
 

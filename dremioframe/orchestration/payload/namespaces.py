@@ -32,16 +32,19 @@ class Namespace:
     """The globals of one module.
 
     Attributes:
+        module: The module itself, for code that names it.
         globals: The dictionary that the functions work on.
         loaded: Names that blobs of this run have brought.
         kept: Names that an initializer has set, with the mark of what the script has for them, if it has anything.
         lasting: All names that there were after the initializer: what it has left running may need them.
     """
 
-    __slots__ = ("globals", "kept", "lasting", "loaded")
+    __slots__ = ("globals", "kept", "lasting", "loaded", "module")
 
-    def __init__(self, base: dict[str, Any]) -> None:
-        self.globals = base
+    def __init__(self, name: str, base: dict[str, Any]) -> None:
+        self.module = ModuleType(name)
+        self.globals = self.module.__dict__
+        self.globals.update(base)
         self.loaded: set[str] = set()
         self.kept: dict[str, Mark | None] = {}
         self.lasting: set[str] = set()
@@ -82,6 +85,11 @@ def begin_run() -> None:
             space.begin_run()
 
 
+def _space(name: str, base: dict[str, Any]) -> Namespace:
+    known = _namespaces.get(name)
+    return known or _namespaces.setdefault(name, Namespace(name, base))
+
+
 def all_known() -> list[Namespace]:
     """Every namespace there is."""
     return list(_namespaces.values())
@@ -117,8 +125,20 @@ def module_globals(name: str) -> dict[str, Any]:
 
 def namespace(name: str, base: dict[str, Any]) -> dict[str, Any]:
     """The globals in which the functions of a module meet that cannot be imported here."""
-    known = _namespaces.get(name)
-    return (known or _namespaces.setdefault(name, Namespace(base))).globals
+    return _space(name, base).globals
+
+
+def module(name: str) -> ModuleType:
+    """The module whose functions have these globals."""
+    return _space(name, {}).module
+
+
+def set_module_state(module: ModuleType, content: dict[str, object]) -> None:
+    """State setter of a :func:`module`."""
+    space = _namespaces[module.__name__]
+    with loading:
+        for key, value in content.items():
+            space.load(key, value)
 
 
 def set_function_state(
