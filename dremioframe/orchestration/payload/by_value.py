@@ -85,7 +85,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             return reduced
         # A sentinel or a NewType: all that counts is that it is the same object wherever it comes back to.
         token = references.by_token(obj, self._direction, self._pins)
-        return token or self._defined(obj, object.__new__, (kind,), dict(vars(obj)), set_attributes)
+        return token or self._defined(obj, object.__new__, (kind,), dict(getattr(obj, "__dict__", ())), set_attributes)
 
     def _by_value(self, code: Code) -> tuple[Any, ...]:
         make: Any
@@ -185,4 +185,5 @@ def _reduce_module(module: ModuleType, direction: Direction) -> Any:
 
 def set_attributes(thing: object, attributes: dict[str, object]) -> None:
     """State setter of a module, and of an object known by the name of a global."""
-    vars(thing).update(attributes)
+    if attributes:  # or it may be a sentinel without a place for any
+        vars(thing).update(attributes)

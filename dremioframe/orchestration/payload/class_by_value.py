@@ -7,7 +7,8 @@ between such a class and one whose body was run is put right here:
 * names that only have an effect in the namespace (``__slots__``, ``__qualname__``), and names that ``setattr`` would
   hand to a descriptor of the metaclass (``__class__``, ``__name__``, the metaclass's own properties);
 * metaclasses that let nobody set attributes, and hooks that insist on keywords or attributes the empty class lacks;
-* what ``__init__`` of an Enum gave its members.
+* what ``__init__`` of an Enum gave its members;
+* what a class that came in an earlier run still has, and the original has no more.
 
 Whatever works in cloudpickle's way is done in cloudpickle's way. What lives here: that. What may not: functions, tokens
 and the choice of what goes by value (:mod:`.by_value`, which alone imports this: it needs cloudpickle).

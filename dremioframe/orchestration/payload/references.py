@@ -3,7 +3,8 @@
 ======================  ===========================================================================================
 by name                 a worker can import it from the same file (:mod:`.importable`)
 by token                it is met in a value; the other side has it already or asks for its blob (:mod:`.tokens`)
-by value                it is met in a blob of code, or was made in a worker and goes back (:mod:`.by_value`)
+by value                it is met in a blob of code or in a pickle for anybody, or was made in a worker and goes back
+                        (:mod:`.by_value`)
 both                    a function with state: its code by token, what it holds by value (:mod:`.twins`)
 ======================  ===========================================================================================
 

@@ -10,6 +10,10 @@ A *token* (16 random bytes) names one class or function in all processes that ha
 3. What a worker received under a token it sends back as that token. Code that was made in a worker is sent by value,
    with a token of its own, so that all who receive it agree on one object too.
 
+One object is right for identity and wrong for state: functions with state are no such objects (:mod:`.twins`), classes
+made in workers get another token when they have changed (:mod:`.versions`), and what is pickled for anybody, in another
+program, has none of its tokens (:func:`define_apart`).
+
 What lives here: the tables and what pickles call to use them. What may not: pickling, and how a blob is made.
 
 The tables are changed by single dictionary operations, which the interpreter makes atomic: a weak reference may report
@@ -31,11 +35,13 @@ if TYPE_CHECKING:
 
     #: A class, a function, or an object that is known by the name of a global (a sentinel, a NewType).
     Code: TypeAlias = Any
+    #: Gives the object, or None if it is gone.
+    Watch: TypeAlias = Callable[[], Code | None]
 
 TOKEN_BYTES = 16
 
-_token_of: dict[int, tuple[ref[Code], bytes]] = {}  # by id: a metaclass may make its classes unhashable
-_object_of: dict[bytes, ref[Code]] = {}
+_token_of: dict[int, tuple[Watch, bytes]] = {}  # by id: a metaclass may make its classes unhashable
+_object_of: dict[bytes, Watch] = {}
 _from_above: set[bytes] = set()  # known to the process that this one is a worker of
 _stale: set[bytes] = set()  # known object, but its state has yet to be loaded (again)
 _unfinished: set[bytes] = set()  # functions that were made in this run and have no state yet
@@ -115,7 +121,7 @@ def _remember(code: Code, token: bytes) -> None:
     _token_of[id(code)] = _watched(code, token), token
 
 
-def _watched(code: Code, token: bytes) -> ref[Code]:
+def _watched(code: Code, token: bytes) -> Watch:
     """Enter the object of a token; first of all, for whoever reads the token elsewhere may use it at once."""
     key = id(code)
 
@@ -128,8 +134,12 @@ def _watched(code: Code, token: bytes) -> ref[Code]:
             _stale.discard(token)
             _unfinished.discard(token)
 
-    weak = _object_of[token] = ref(code, forget)
-    return weak
+    try:
+        watch: Watch = ref(code, forget)
+    except TypeError:  # a sentinel that has slots. It is the value of a global, and there for good.
+        watch = lambda: code  # noqa: E731
+    _object_of[token] = watch
+    return watch
 
 
 def known(token: bytes) -> Code | None:
