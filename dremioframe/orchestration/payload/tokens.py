@@ -112,9 +112,9 @@ def token_from_above(code: Code) -> bytes | None:
 
 def renew(code: Code) -> None:
     """It is no longer what its token stands for elsewhere: it gets another when it is asked for one."""
-    weak, token = _token_of.pop(id(code))
-    if _object_of.get(token) is weak:
-        del _object_of[token]
+    entry = _token_of.pop(id(code), None)
+    if entry is not None and _object_of.get(entry[1]) is entry[0]:
+        del _object_of[entry[1]]
 
 
 def _remember(code: Code, token: bytes) -> None:

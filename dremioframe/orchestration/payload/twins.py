@@ -123,8 +123,9 @@ def twin(token: bytes) -> FunctionType:
     original = tokens.up_to_date(token) or tokens.resolve(bare(token))
     cells = tuple(CellType() for _ in original.__code__.co_freevars)
     made = FunctionType(original.__code__, original.__globals__, original.__name__, None, cells)
-    for name in ("__annotations__", "__doc__", "__module__", "__qualname__"):
-        setattr(made, name, getattr(original, name))
+    for name in ("__annotations__", "__doc__", "__module__", "__qualname__", "__type_params__"):
+        if hasattr(original, name):  # type parameters came with Python 3.12
+            setattr(made, name, getattr(original, name))
     key = id(made)
 
     def forget(dead: ref[FunctionType]) -> None:
