@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import pickle
 from typing import Any
 
@@ -25,6 +26,19 @@ def test_an_unknown_executor_is_refused_by_the_constructor() -> None:
     for thing in (None, 3, InlineExecutor):
         with pytest.raises(DefinitionError, match="executor must be a name"):
             Pipeline("p", executor=thing)  # type: ignore[arg-type]
+
+
+def test_a_name_is_plain_text_which_a_pickle_can_be_read_without() -> None:
+    class Names(enum.StrEnum):
+        ETL = "etl"
+        LOAD = "load"
+
+    run = Pipeline(Names.ETL).add_task(Task(Names.LOAD, len, ([],))).run()
+    for name in (Pipeline(Names.ETL).name, run.pipeline_name, *run):
+        assert type(name) is str
+    assert b"Names" not in pickle.dumps(run)
+    with pytest.raises(DefinitionError, match="must be text, not 3"):
+        Pipeline(3)  # type: ignore[arg-type]
 
 
 def test_known_executors_are_kept() -> None:

@@ -52,10 +52,11 @@ def test_a_failed_run_always_has_failures(executor, error):
     run = pipeline_of(Task("t", raising(error)), Task("good", int)).run(executor=executor)
     assert run.status == "FAILED"
     assert list(run.failures) == ["t"]
-    assert run.tasks["t"].error is run.tasks["t"].attempts[-1].error is run.failures["t"]
+    said = str(run.failures["t"])
+    assert said == str(run.tasks["t"].error) == str(run.tasks["t"].attempts[-1].error)
     with pytest.raises(RunFailedError) as caught:
         run.raise_for_failure()
-    assert list(caught.value.exceptions) == [run.failures["t"]]
+    assert [str(each) for each in caught.value.exceptions] == [said]
     assert list(through_pickle(run).failures) == ["t"]
 
 
@@ -63,6 +64,33 @@ def test_a_task_that_skipped_itself_has_no_error(executor):
     run = pipeline_of(Task("t", raising(SkipTask("not today")))).run(executor=executor)
     assert (run.status, run.tasks["t"].status, run.tasks["t"].error, run.failures) == ("SUCCESS", "SKIPPED", None, {})
     assert run.tasks["t"].attempts[0].error is None
+
+
+AT_THE_END = """
+import builtins
+from dremioframe.orchestration import OrchestrationError, Pipeline, Task
+def fails():
+    raise ValueError("late")
+class Reader:
+    def __init__(self, run):
+        self.run = run
+    def __del__(self):
+        try:
+            print(self.run.failures["fails"], "|", type(self.run.tasks["fails"].error.__cause__).__name__)
+            print(self.run["local"])
+        except BaseException as error:
+            print(isinstance(error, OrchestrationError))
+run = Pipeline("p").add_task(Task("fails", fails)).add_task(Task("local", lambda: Reader)).run(executor="process")
+builtins.kept = Reader(run)
+"""
+
+
+def test_a_run_that_is_read_while_the_interpreter_ends_raises_no_bare_import_error():
+    done = subprocess.run([sys.executable, "-c", AT_THE_END], check=True, capture_output=True, text=True, timeout=60)
+    said, value = done.stdout.splitlines()
+    assert said.startswith("task 'fails', attempt 1: ValueError: late | ")
+    assert said.endswith(("| RemoteError", "| ValueError"))
+    assert value == "True" or "Reader" in value
 
 
 def test_attempts_are_a_list(executor):
@@ -178,3 +206,18 @@ def test_a_lost_attempt_survives_pickling():
     copy = through_pickle(pipeline_of(Task("t", die, retries=1, retry_delay=0.0)).run(executor="process"))
     assert isinstance(copy.failures["t"], WorkerLostError)
     assert [attempt.status for attempt in copy.tasks["t"].attempts] == ["LOST", "LOST"]
+
+
+def test_a_run_without_values_is_a_run():
+    run = pipeline_of(Task("t", raising(ValueError("bad")))).run()
+    assert run
+    assert len(run) == 0
+
+
+def test_a_rule_that_does_not_wait_says_so_beside_how_its_upstreams_ended():
+    first = Task("first", int)
+    first.set_downstream(early := Task("early", int, trigger_rule="always"))
+    first.set_downstream(late := Task("late", int, trigger_rule="all_done"))
+    run = pipeline_of(first, early, late).run()
+    assert "  rule always over: first SUCCESS (in the end; the rule does not wait for that)\n" in run.explain("early")
+    assert "  rule all_done over: first SUCCESS\n" in run.explain("late")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -151,6 +152,21 @@ def test_a_directory_that_vanished_fails_nobody_who_does_not_need_it(tmp_path, m
         run = pipeline_of(Task("t", int), Task("u", int)).run(executor=one_worker)
     assert dict(run) == {"t": 0, "u": 0}
     assert pipeline_of(Task("t", os.getcwd)).run(executor=one_worker)["t"] == str(tmp_path)
+
+
+def test_u23_a_warm_worker_takes_over_the_time_zone_of_another_run(one_worker, monkeypatch):
+    look = pipeline_of(Task("look", lambda: (os.getpid(), time.tzname[0], time.localtime(0).tm_hour)))
+    runs = []
+    try:
+        for zone in ("ABC-9", "DEF+3"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            runs.append(look.run(executor=one_worker)["look"])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert [run[1:] for run in runs] == [("ABC", 9), ("DEF", 21)]
+    assert runs[0][0] == runs[1][0]
 
 
 def test_an_environment_that_cannot_be_set_fails_the_attempt():

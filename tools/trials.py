@@ -80,6 +80,7 @@ def nothing_named(trials: int) -> str:
     """F9: what has a name in shared memory or the temporary directory after the coordinator was killed."""
     act, left = load(SCENARIOS).kill_coordinator_at_random, 0
     with tempfile.TemporaryDirectory() as folder:
+        before_us = {"TMPDIR": os.environ["TMPDIR"]} if "TMPDIR" in os.environ else {}
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         try:
             for seed in range(trials):
@@ -89,6 +90,7 @@ def nothing_named(trials: int) -> str:
                 left += sum("dremioframe" in name for name in os.listdir(folder))
         finally:
             del os.environ["TMPDIR"]
+            os.environ.update(before_us)
             tempfile.tempdir = None
     if left:
         sys.exit(f"{left} files were left behind")

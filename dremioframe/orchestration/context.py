@@ -81,9 +81,10 @@ class Context(Mapping[str, object]):
         return cls(_PlainSource(dict(values)), run_id="", pipeline_name="", task_name=task_name, attempt=attempt)
 
     def __getitem__(self, name: str) -> object:
-        if name not in self._values:
-            self._values[name] = self._source.value(name)
-        return self._values[name]
+        if name in self._values:
+            return self._values[name]
+        # setdefault: threads of one task that read at once get the same object.
+        return self._values.setdefault(name, self._source.value(name))
 
     def __contains__(self, name: object) -> bool:
         # Mapping's own version would fetch the value.

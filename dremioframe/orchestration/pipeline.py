@@ -227,7 +227,7 @@ class Pipeline:
 
 def _checked_name(name: object) -> str:
     if isinstance(name, str):
-        return name
+        return str.__str__(name)  # as a task's: a pickled run would ask its reader for the class of an enum member
     raise DefinitionError(f"the name of a pipeline must be text, not {name!r}")
 
 

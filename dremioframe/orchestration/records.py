@@ -12,7 +12,8 @@ from functools import partial
 from threading import get_ident
 
 from . import mermaid
-from .errors import OrchestrationError, PayloadError, RunCancelledError, RunFailedError
+from .dag.trigger_rules import RULES
+from .errors import PayloadError, RunCancelledError, RunFailedError
 from .interfaces import OutcomeStatus
 from .machine.states import RunState, TaskState
 from .options import meant
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    from .errors import OrchestrationError
     from .interfaces import Outcome
     from .payload.failure import Failure
     from .run_data import RunData
@@ -57,7 +59,9 @@ class PipelineRun(Mapping[str, object]):
         started_at: When it started (aware, UTC).
         duration_s: Seconds from start to end.
         tasks: Record of each task by name, in order of declaration.
-        failures: What went wrong, by name of the failed task, in order of declaration.
+        failures: What went wrong, by name of the failed task, in order of declaration. Made anew whenever it is read,
+            so that raising an error adds nothing to what others read; only the exceptions of tasks that ran in this
+            process, the errors' causes, are those that were raised.
 
     Example::
 
@@ -70,7 +74,6 @@ class PipelineRun(Mapping[str, object]):
     def __init__(self, data: RunData, values: Mapping[str, object] | None = None) -> None:
         self._data = data
         self._values: dict[str, object] = dict(values or {})
-        self._errors: dict[tuple[int, int], OrchestrationError] = {}
 
     @property
     def run_id(self) -> str:
@@ -116,6 +119,9 @@ class PipelineRun(Mapping[str, object]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return True  # a run without values is one, too: ``if pipeline.last_run`` asks whether there was any
 
     def __contains__(self, name: object) -> bool:
         task = self._data.dag.index.get(name) if isinstance(name, str) else None
@@ -199,14 +205,8 @@ class PipelineRun(Mapping[str, object]):
         return self._attempt_error(task, count) if count else None
 
     def _attempt_error(self, task: int, number: int) -> OrchestrationError | None:
-        key = (task, number)
-        if key in self._errors:
-            return self._errors[key]
         failure = self._failure(task, number)
-        if failure is None:
-            return None
-        # setdefault: as for values.
-        return self._errors.setdefault(key, failure.to_error(task=self._data.dag.names[task], attempt=number))
+        return None if failure is None else failure.to_error(task=self._data.dag.names[task], attempt=number)
 
     def _failure(self, task: int, number: int) -> Failure | None:
         outcome = self._outcome(task, number)
@@ -264,7 +264,9 @@ class PipelineRun(Mapping[str, object]):
         cause = data.skip_causes.get(task)
         lines = [f"{name}: {data.states[task]}" + (f" ({cause})" if cause else "")]
         upstreams = ", ".join(f"{data.dag.names[i]} {data.states[i]}" for i in data.dag.upstreams[task])
-        lines.append(f"  rule {data.dag.rules[task]} over: {upstreams}" if upstreams else "  has no upstream tasks")
+        rule = data.dag.rules[task]
+        early = " (in the end; the rule does not wait for that)" * RULES[rule].early
+        lines.append(f"  rule {rule} over: {upstreams}{early}" if upstreams else "  has no upstream tasks")
         for number in range(1, self._attempt_count(task) + 1):
             record = self._attempt(task, number)
             took = "" if record.wall_s is None else f" after {record.wall_s:.3f} s"

@@ -32,6 +32,7 @@ from .errors import ExecutorClosedError, OrchestrationError, RunFailedError
 from .listening import Listening
 from .payload.traceback_text import format_error
 from .pool.undisturbed import Undisturbed
+from .waiting import LOOK_UP_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 RUNS_KEPT = 10
 _ENDED = 0  # no signal has this number
-_LOOK_UP_S = 0.5
 _EXIT_S = 2.0  # how long the end of the interpreter waits for a schedule
 
 
@@ -263,7 +263,7 @@ class ScheduleHandle:
         """The next news. It looks up now and then: a signal just before a wait, or in another thread, ends none."""
         while True:
             try:
-                return self._news.get(timeout=_LOOK_UP_S)
+                return self._news.get(timeout=LOOK_UP_S)
             except Empty:
                 self._has_ended()  # tells a forked child that it is not its own
 

@@ -3,7 +3,8 @@
 What lives here: the records of tasks and attempts. What may not: where they come from (``records``).
 
 An error is made when it is read and not before: that runs code of the user's exception. Who only wants to know how long
-an attempt took must not pay for it, nor fail by it.
+an attempt took must not pay for it, nor fail by it. It is made anew each time: whoever raises it adds frames to it,
+which would stay, with all their variables, in what others read.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class AttemptRecord(_Facts):
         peak_is_exact: False if the peak is the process's high-water mark and not this attempt's own.
         bytes_in: Size of the inputs that came with the attempt, encoded.
         bytes_out: Size of the result, encoded; 0 where nothing was encoded.
-        error: What went wrong, or None.
+        error: What went wrong, or None; made anew whenever it is read.
 
     Example::
 
@@ -70,14 +71,14 @@ class AttemptRecord(_Facts):
 
 
 def failed_attempt(facts: Sequence[Any], read_error: Callable[[], OrchestrationError | None]) -> AttemptRecord:
-    """The record of an attempt whose error, if it is one after all, ``read_error`` gives: the same one at each call."""
+    """The record of an attempt whose error, if it is one after all, ``read_error`` makes anew at each call."""
     record = AttemptRecord(*facts)
     record._read_error = read_error  # noqa: SLF001 - a tuple cannot have it set when it is made
     return record
 
 
 def _with_error(facts: tuple[Any, ...], error: OrchestrationError | None) -> AttemptRecord:
-    return AttemptRecord(*facts) if error is None else failed_attempt(facts, lambda: error)
+    return AttemptRecord(*facts) if error is None else failed_attempt(facts, error.__copy__)
 
 
 class TaskRun(NamedTuple):
@@ -87,7 +88,7 @@ class TaskRun(NamedTuple):
         name: The task's name.
         status: Its final state.
         attempts: All attempts that started, in order.
-        error: What went wrong in the last attempt, or None.
+        error: What went wrong in the last attempt, or None; made anew whenever it is read.
         skip_cause: Why it was skipped, or None.
 
     Example::

@@ -4,7 +4,7 @@ The pool's worker calls an :class:`AttemptRunner` once for each call it receives
 or indirect inputs are fetched over the side channel when they are first needed and kept as long as that is useful.
 
 What lives here: everything of an attempt that only makes sense in another process. What may not: processes, signals and
-packets (``pool``), and what the user's exceptions mean (``attempt``).
+packets (``pool``), and what the user's exceptions mean (``user_code``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .interfaces import OutcomeStatus
 from .payload import codec, guard, references
 from .payload.diagnosis import describe
 from .payload.failure import Failure
+from .pool.hygiene import set_environment
 from .pool.ports import RequestFailed
 from .user_code import Job, run_user_code
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .calls import RunFacts
     from .pool.ports import Ports
     from .user_code import Ended
+
+# Bound now: a task may replace any of these in their modules, and this code runs after it.
+_chdir, _get_limit, _set_limit = os.chdir, sys.getrecursionlimit, sys.setrecursionlimit
 
 #: Code objects kept per worker; beyond it the oldest go and are fetched again when named again.
 _JOBS_KEPT = 256
@@ -46,7 +50,7 @@ class AttemptRunner:
         self._run = b""
         self.attempts = 0  # that have begun here
         self._facts: RunFacts
-        self._recursion_limit = sys.getrecursionlimit()
+        self._recursion_limit = _get_limit()
         references.connect(lambda token: bytes(ports.request(calls.Request.TOKEN + token)))
         guard.connect(lambda: ports.stopping)
 
@@ -151,7 +155,7 @@ class AttemptRunner:
 
         The first suspect is a task that has left no stack to work on; the pool puts that back only after the outcome.
         """
-        sys.setrecursionlimit(max(self._recursion_limit, sys.getrecursionlimit()))
+        _set_limit(max(self._recursion_limit, _get_limit()))
         return _pack_failure(OutcomeStatus.FAILED, Failure.payload(stage, path, describe(error)))
 
 
@@ -253,7 +257,7 @@ def _decode(data: Any, stage: str, private: bool, path: str = "") -> Any:
 def _enter_directory(path: str | None) -> None:
     try:
         if path is not None:
-            os.chdir(path)
+            _chdir(path)
     except FileNotFoundError:
         return  # removed since the run began, by a task perhaps: no reason to fail those that do not need it
 
@@ -266,7 +270,7 @@ def _settle_in(facts: RunFacts) -> None:
     """
     try:
         _enter_directory(facts.cwd)
-        _set_environment(facts.environ)
+        set_environment(facts.environ)
     except (OSError, ValueError) as error:
         raise PayloadError(
             f"the worker cannot take over the run's directory and environment: {describe(error)}",
@@ -274,15 +278,6 @@ def _settle_in(facts: RunFacts) -> None:
             path="run",
         ) from error
     sys.path[:] = facts.sys_path
-
-
-def _set_environment(environ: dict[str, str]) -> None:
-    """Make ``os.environ`` equal to ``environ`` with as few changes as possible: each one calls ``putenv``."""
-    for name in [name for name in os.environ if name not in environ]:
-        del os.environ[name]
-    for name, value in environ.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
 
 
 def _pack_failure(

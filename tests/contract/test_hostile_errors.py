@@ -66,7 +66,7 @@ def fails_alone(action, executor, **options):
     run = chained(bad, told, Task("after", os.getpid, trigger_rule="all_done")).run(executor=executor, max_workers=1)
     assert run["after"] == run.tasks["bad"].attempts[0].worker_pid
     error = run.failures["bad"]
-    assert run.tasks["bad"].error is error
+    assert str(run.tasks["bad"].error) == str(error)
     assert run["told"] == str(error)
     assert str(error) in run.explain("bad")
     copy = pickle.loads(pickle.dumps(run))

@@ -24,7 +24,7 @@ from dremioframe.orchestration.pool.lifecycle import Lifecycle
 from dremioframe.orchestration.pool.zygote_client import ZygoteClient
 
 
-@pytest.mark.parametrize("executor", ["process", "thread"])
+@pytest.mark.parametrize("executor", ["process", "thread", "inline"])
 def test_a_signal_that_another_thread_was_given_is_noticed(executor, tmp_path, monkeypatch):
     """The kernel may choose any thread, and only the main thread runs handlers; it sleeps, and nothing wakes it."""
     asleep = re.compile(r"\d+ \(.*\) S ")
@@ -48,7 +48,15 @@ def test_a_signal_that_another_thread_was_given_is_noticed(executor, tmp_path, m
         open(path, "x").close()
         time.sleep(600)
 
-    task = Task("t", in_thread) if executor == "thread" else Task("t", in_process, args=(str(started),))
+    def inline():
+        started.touch()
+        raise ValueError("again, after a time in which this thread sleeps")
+
+    task = {
+        "process": Task("t", in_process, args=(str(started),)),
+        "thread": Task("t", in_thread),
+        "inline": Task("t", inline, retries=1, retry_delay=600.0, retry_max_delay=600.0),
+    }[executor]
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         Pipeline("p").add_task(task).run(executor=executor)

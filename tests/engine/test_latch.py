@@ -97,7 +97,7 @@ def test_it_may_be_set_at_any_step_before_a_wait_blocks(monkeypatch: pytest.Monk
         while at_instruction(steps, lambda: None, never_set.wait):
             steps += 1
     assert steps > 10
-    monkeypatch.setattr(engine_latch, "_LOOK_UP_S", 3600.0)  # nobody looks up who was not told
+    monkeypatch.setattr(engine_latch, "LOOK_UP_S", 3600.0)  # nobody looks up who was not told
     for at in range(steps):
         latch = Latch()
         waiting = in_thread(partial(at_instruction, at, latch.set, latch.wait))

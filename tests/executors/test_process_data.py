@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dremioframe.orchestration import PayloadError, Pipeline, ProcessExecutor, Task
+from dremioframe.orchestration import PayloadError, Pipeline, ProcessExecutor, Task, WorkerStartError
 from dremioframe.orchestration.payload.segments import Segment
 
 LONG = b"x" * 100_000
@@ -50,6 +50,21 @@ def test_a_long_run_value_without_room_fails_who_reads_it(monkeypatch):
     assert isinstance(error, PayloadError)
     assert (error.stage, error.path) == ("context_transfer", "long")
     assert "Too many open files" in str(error)
+
+
+def test_a_run_whose_own_facts_have_no_room_ends_as_one_that_was_cancelled(monkeypatch):
+    """All workers need them: here a long environment. No task is to blame."""
+    for name in range(3):
+        monkeypatch.setenv(f"LONG_{name}", "x" * 60_000)
+    pipeline = Pipeline("p").add_task(Task("t", int))
+    with ProcessExecutor(max_workers=1) as executor:
+        with monkeypatch.context() as patched:
+            patched.setattr(Segment, "create", refusing(OSError(errno.EMFILE, "Too many open files")))
+            with pytest.raises(WorkerStartError, match=r"there is no place for its .* Too many open files") as caught:
+                pipeline.run(executor=executor)
+        assert caught.value.run is pipeline.last_run
+        assert pipeline.last_run.status == "CANCELLED"
+        assert pipeline.run(executor=executor)["t"] == 0
 
 
 ELSEWHERE = """

@@ -13,6 +13,7 @@ import gc
 import mmap
 import os
 import select
+from functools import partial
 
 VARIABLE = "SCARCITY"
 _ERRORS = {
@@ -134,16 +135,23 @@ def _socket_class(scarcity: _Scarcity, name: str):
     return Socket
 
 
+def _patch(undo: list[tuple[object, str, object]], owner: object, name: str, new: object) -> None:
+    from dremioframe.orchestration.payload import segments
+
+    old = getattr(owner, name)
+    undo.append((owner, name, old))
+    setattr(owner, name, new)
+    if getattr(segments, f"_{name}", None) is old:  # it has bound what it needs at import
+        _patch(undo, segments, f"_{name}", new)
+
+
 def arm(place: str, call: str, nth: int, claim: str):
     """Patch this process; returns how to undo it."""
     from dremioframe.orchestration.pool import channel
 
     scarcity = _Scarcity(place, call, nth, claim)
     undo: list[tuple[object, str, object]] = []
-
-    def patch(owner: object, name: str, new: object) -> None:
-        undo.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, new)
+    patch = partial(_patch, undo)
 
     match call:
         case "open":

@@ -25,7 +25,7 @@ from dremioframe.orchestration.pool import footprint
 
 MIB = 1 << 20
 #: Nobody waits so long if all is well; a run whose protection is switched off ends by it.
-LONG_S = 20
+LONG_S = 90
 
 
 def pipeline_of(*tasks):
@@ -153,6 +153,24 @@ def test_what_children_take_counts_also_where_the_fork_server_shares_much(preloa
     error = run.failures["t"]
     assert isinstance(error, MemoryLimitExceededError)
     assert 64 * MIB < error.used_bytes < 140 * MIB
+
+
+def test_u17_u28_a_daemon_counts_and_goes_too():
+    def action():
+        middle = os.fork()
+        if middle == 0:
+            os.setsid()
+            if os.fork() == 0:
+                hog(100)
+            os._exit(0)
+        os.waitpid(middle, 0)
+        time.sleep(LONG_S)
+
+    with ProcessExecutor(1, kill_grace_s=0.2) as executor:
+        error = pipeline_of(Task("t", action, memory_limit="64MiB")).run(executor=executor).failures["t"]
+    assert isinstance(error, MemoryLimitExceededError)
+    [_, (daemon, *_)] = error.processes
+    assert not os.path.exists(f"/proc/{daemon}")
 
 
 @pytest.mark.parametrize("large_server", [False, True])

@@ -180,6 +180,29 @@ def test_o32_a_signal_between_fork_and_reset_runs_no_handler_of_the_parents(
     assert not (tmp_path / "ran").exists()
 
 
+def test_o32_signals_to_a_fork_server_that_forks_hit_neither_it_nor_its_child(
+    arm: Any, gate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "with_a_usr1_handler.py").write_text(
+        f"import os, signal\nsignal.signal(signal.SIGUSR1, lambda *_: open({str(tmp_path / 'ran')!r}, 'a').close())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def look() -> tuple[int, Any, set[int]]:
+        return os.getppid(), signal.getsignal(signal.SIGUSR1), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    arm(**{"zygote.fork": f"{gate.action}!{tmp_path / 'once'}"})
+    with ProcessExecutor(max_workers=1, preload=["with_a_usr1_handler"]) as executor:
+        handle = pipeline_of(Task("t", look)).start(executor=executor, timeout=LIMIT_S)
+        server = gate.wait()
+        os.kill(server, signal.SIGUSR1)
+        os.kill(server, signal.SIGTERM)
+        gate.open()
+        run = handle.result()
+    assert run["t"] == (server, signal.SIG_DFL, set())
+    assert not (tmp_path / "ran").exists()
+
+
 def test_o8_a_fork_server_that_cannot_start_says_why_and_is_tried_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

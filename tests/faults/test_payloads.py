@@ -1,4 +1,4 @@
-"""Values that cannot travel, or travel in great lengths. Fault ids P1, P2, P4, P8, P10, P14, P16.
+"""Values that cannot travel, or travel in great lengths. Fault ids P1, P2, P4, P5, P8, P10, P14, P16.
 
 More of section P stands in ``tests/payload`` and ``tests/executors``.
 """
@@ -8,8 +8,11 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from dremioframe.orchestration import PayloadError, Pipeline, ProcessExecutor, Task, WorkerLostError
@@ -46,6 +49,29 @@ def test_p1_an_argument_that_cannot_be_pickled_is_named_and_never_sent() -> None
     assert "I do not travel" in str(error)
     assert [attempt.worker_pid for attempt in run.tasks["bad"].attempts] in ([], [None])
     assert len(run) == 20
+
+
+def numbers_and_a_lock(count: int) -> dict[str, object]:
+    return {"rows": list(range(count)), "data": np.zeros(count), "deeper": {"lock": threading.Lock()}}
+
+
+def test_p1_the_search_in_a_large_value_holds_up_no_other_task() -> None:
+    slow, first = Task("slow", time.sleep, (LIMIT_S,), timeout=0.5), Task("first", time.sleep, (0.1,), priority=1)
+    bad = Task("bad", len, (numbers_and_a_lock(3_000_000),))
+    first.set_downstream(bad)
+    run = run_of(slow, first, bad, max_workers=2)
+    error = run.failures["bad"]
+    assert isinstance(error, PayloadError)
+    assert error.path == "args[0]['deeper']['lock']"
+    assert run.tasks["slow"].status == "FAILED"
+    assert run.tasks["slow"].attempts[0].wall_s < 5
+
+
+def test_p5_the_search_in_a_large_result_takes_no_multiple_of_its_memory() -> None:
+    run = run_of(Task("bad", lambda: numbers_and_a_lock(3_000_000), memory_limit="400MiB"))
+    error = run.failures["bad"]
+    assert isinstance(error, PayloadError), error
+    assert error.path == "result['deeper']['lock']"
 
 
 def end_process(how: int) -> None:
@@ -102,7 +128,7 @@ def test_p10_a_write_of_more_than_the_kernel_takes_at_once_is_gone_on_with(
         return written
 
     pwritev = os.pwritev
-    monkeypatch.setattr(os, "pwritev", write)
+    monkeypatch.setattr(segments, "_pwritev", write)
     zeros = address_space(2 * GIB + 1)
     fd = os.open("/dev/null", os.O_WRONLY)
     try:

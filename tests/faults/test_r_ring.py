@@ -1,11 +1,12 @@
 """Races about the ring of outcomes: its worker counts on a packet that never comes, or on a look that has just been.
 
-R3 and R5. Both orders are forced at failpoints.
+R2, R3 and R5. All orders are forced at failpoints.
 """
 
 from __future__ import annotations
 
 import select
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ sys.path.append(str(Path(__file__).parent))
 from race_parts import WARM, pool_client
 
 from dremioframe.orchestration.pool import ring
-from dremioframe.orchestration.pool.events import CallEnded, CallReturned
+from dremioframe.orchestration.pool.events import CallEnded, CallLost, CallReturned
 from dremioframe.orchestration.pool.ring import RingReader
 
 NEXT = WARM + 1
@@ -30,6 +31,21 @@ pytestmark = [
 
 def is_readable(fd: int) -> bool:
     return bool(select.select([fd], [], [], 60)[0])
+
+
+def test_r2_killed_when_its_outcome_is_written_and_not_yet_counted(arm: Any, gate: Any, tmp_path: Path) -> None:
+    """The other way about the coordinator would read what is not there, or not whole."""
+    arm(**{"worker.received": f"{gate.action}@{NEXT}", "ring.between": f"kill!{tmp_path / 'killed'}"})
+    with pool_client() as client:
+        first = client.submit("out = b'unheard'")
+        pid = gate.wait()
+        others = [client.submit(f"out = b'{n}'") for n in range(3)]  # with these in hand it writes to the ring
+        gate.open()
+        event = client.end(first)
+        assert isinstance(event, CallLost)
+        assert (event.pid, event.signal, "SIGKILL" in event.description) == (pid, signal.SIGKILL, True)
+        assert [bytes(client.end(call_id).payload) for call_id in others] == [b"0", b"1", b"2"]
+        assert client.returned == others
 
 
 def test_r5_calls_are_taken_back_when_their_worker_has_just_counted_on_them(arm: Any, gate: Any) -> None:

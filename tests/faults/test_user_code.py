@@ -1,4 +1,4 @@
-"""What user code does to its worker, as the user of a pipeline sees it. Fault ids U6 to U8, U10, U15, U25, U28.
+"""What user code does to its worker, as the user of a pipeline sees it. Fault ids U6 to U8, U10, U15, U25 to U28, U32.
 
 More of section U stands beside the parts that keep the promise, most of it in ``tests/pool`` and ``tests/payload``.
 """
@@ -8,8 +8,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import resource
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +101,64 @@ def test_u15_a_task_that_would_hang_the_end_of_its_process_delays_nobody(tmp_pat
     assert not marker.exists()
 
 
+def deep_in_c() -> None:
+    """Each level is one of C's, too, and its stack ends before such a limit does."""
+    sys.setrecursionlimit(10**9)
+
+    class Endless:
+        def __repr__(self) -> str:
+            return repr([self])
+
+    repr(Endless())
+
+
+def fill_the_address_space() -> None:
+    """To the last few bytes: the worker has nothing left to tell of it by until this has come to its end."""
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20), resource.getrlimit(resource.RLIMIT_AS)[1]))
+    held, size = [], 1 << 20
+    while True:
+        try:
+            held.append(bytearray(size))
+        except MemoryError:
+            if size < 64:
+                raise
+            size //= 2
+
+
+def many_small_objects() -> None:
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20), used + (40 << 20)))
+    held = []
+    while True:
+        held.append(list(range(1000)))
+
+
+@pytest.mark.parametrize(
+    ("action", "cause"),
+    [
+        pytest.param(deep_in_c, RecursionError, id="u26"),
+        pytest.param(fill_the_address_space, MemoryError, id="u27-full"),
+        pytest.param(many_small_objects, MemoryError, id="u27-small"),
+    ],
+)
+def test_u26_u27_what_may_cost_the_worker_costs_the_one_attempt(action: Any, cause: type) -> None:
+    failing = Task("failing", action)
+    after = [Task(f"after{n}", sys.getrecursionlimit, trigger_rule="all_done") for n in range(3)]
+    for each in after:
+        failing.set_downstream(each)
+    run = pipeline_of(failing, *after).run(executor="process", max_workers=1, timeout=LIMIT_S)
+    failures = dict(run.failures)
+    failure = failures.pop("failing")
+    assert not failures
+    assert len(run.tasks["failing"].attempts) == 1
+    assert {run[each.name] for each in after} == {1000}
+    if isinstance(failure, WorkerLostError):
+        assert failure.signal in {signal.SIGSEGV, signal.SIGABRT, None}
+    else:
+        assert cause.__name__ in str(failure)  # its cause may be a stand-in: there is no room to pickle it
+
+
 def test_u28_a_worker_is_replaced_between_tasks_after_so_many() -> None:
     tasks = [Task(f"t{n}", os.getpid) for n in range(9)]
     with ProcessExecutor(max_workers=1, max_tasks_per_worker=3) as executor:
@@ -105,3 +167,10 @@ def test_u28_a_worker_is_replaced_between_tasks_after_so_many() -> None:
     assert len(pids) == 9
     assert all(pids.count(pid) == 3 for pid in pids)
     assert all(len(record.attempts) == 1 for record in run.tasks.values())
+
+
+def test_u32_a_replaced_function_harms_no_later_task() -> None:
+    """In a program of its own: of a module that workers import they would have all imports before the first task."""
+    program = Path(__file__).with_name("replacing.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=10 * LIMIT_S, check=False)
+    assert (done.returncode, done.stdout) == (0, "nothing was harmed\n"), done.stderr[-4000:]

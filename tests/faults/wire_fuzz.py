@@ -34,7 +34,7 @@ from dremioframe.orchestration.payload.diagnosis import DecodeError
 from dremioframe.orchestration.payload.failure import Failure
 from dremioframe.orchestration.payload.segments import SegmentError
 from dremioframe.orchestration.payload.store import Store
-from dremioframe.orchestration.pool import channel, lifecycle, termination
+from dremioframe.orchestration.pool import channel, lifecycle, orphans, termination
 from dremioframe.orchestration.pool.capacity import Capacity
 from dremioframe.orchestration.pool.channel import OutOfDescriptors
 from dremioframe.orchestration.pool.deadlines import Deadlines
@@ -94,7 +94,8 @@ class Bench:
         for slot in range(8):
             worker.page.slots[slot] = 0
         worker.ring = RingReader(worker.page)
-        worker.condemned, worker.fault, worker.boot_error, worker.booted = False, "", "", False
+        worker.condemned, worker.fault, worker.boot_error = False, "", ""
+        worker.booted = worker.has_spoken = False
         worker._pid = 0
         worker.calls.clear()
         self.held.clear()
@@ -182,7 +183,7 @@ class Bench:
         worker = self.worker
         if worker.pidfd >= 0:
             os.close(worker.pidfd)
-        worker.pidfd, worker._pid, worker.exit, worker.orphaned, worker.boot_error = -1, 0, None, False, ""
+        worker.pidfd, worker._pid, worker.exit, worker.orphaned, worker.boot_error = -1, 0, None, "", ""
 
     def value(self, mutator: Mutator) -> None:
         """What is read later, or in a worker: payloads, failures, inputs."""
@@ -294,7 +295,7 @@ def fuzz(count: int, seed: int, first: int = 0) -> dict[str, float]:
         What happened: frames, workers that they cost, seconds.
     """
     global PIDFD
-    kill_sessions, termination.kill_sessions = termination.kill_sessions, lambda sessions: None
+    kill_sessions, orphans._kill_sessions = orphans._kill_sessions, lambda sessions: None
     child = os.fork()
     if not child:
         os._exit(0)
@@ -311,7 +312,7 @@ def fuzz(count: int, seed: int, first: int = 0) -> dict[str, float]:
     finally:
         faulthandler.cancel_dump_traceback_later()
         os.close(PIDFD)
-        termination.kill_sessions = kill_sessions
+        orphans._kill_sessions = kill_sessions
     return {"frames": count, "faults": faults, "seconds": round(time.monotonic() - began, 1)}
 
 

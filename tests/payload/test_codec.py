@@ -93,10 +93,6 @@ def test_shared_and_cyclic_objects_keep_their_shape(travel: Any) -> None:
     assert copy[2] is copy
 
 
-def test_memoryviews_and_modules_go_the_slower_way() -> None:
-    assert through_bytes([memoryview(b"abc"), mmap]) == [b"abc", mmap]
-
-
 # --- out of band ------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import threading
 import time
+import tracemalloc
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,6 +100,9 @@ def closure() -> Any:
         (Method().run, ".__self__.lock"),
         (ValueError("x", LOCK), ".args[1]"),
         ([np.array([1, LOCK], dtype=object)], "[0][1]"),
+        (np.array([[1, 2], [3, LOCK]], dtype=object), "[1][1]"),
+        (np.array([(1, 2), (1, LOCK)], dtype=[("n", int), ("it", object)]), "[1][1]"),
+        ([np.zeros((0, 3), dtype=object), np.zeros(3), {"at": LOCK}], "[2]['at']"),
         ([1, Made()], "[1]"),
         ([1, Hostile()], "[1]"),
         (pd.DataFrame({"a": [1, LOCK]}), "._mgr"),
@@ -136,12 +140,79 @@ def test_a_path_too_long_to_help_is_cut_in_the_middle() -> None:
     assert len(caught.value.path) < 300
 
 
-def test_a_large_value_takes_seconds_and_no_minutes() -> None:
+# --- what the search may take -----------------------------------------------------------------------------------------
+
+
+class EndlessRows(list[Any]):
+    """As a data set that makes up its rows while it is walked over."""
+
+    def __init__(self, row: Any) -> None:
+        super().__init__([1])
+        self.row = row
+
+    def __iter__(self) -> Any:
+        while True:
+            yield self.row()
+
+
+@pytest.mark.parametrize("row", [int, object, LOCK.__class__, lambda: [[1]], lambda: LOCK], ids=range(5))
+def test_p1_a_search_without_end_is_given_up(row: Any) -> None:
     started = time.monotonic()
+    assert path_to({"rows": EndlessRows(row)}, [object()], patience_s=0.05) == ""
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [object() for _ in range(300_000)], lambda: list(range(3_000_000)),
+        lambda: dict.fromkeys(range(3_000_000)), lambda: set(range(3_000_000)),
+        lambda: np.array([object()] * 1_000_000), lambda: np.array([[1] * 1000] * 3000, dtype=object),
+        lambda: [Slots(None) for _ in range(300_000)],
+    ],
+    ids=["objects", "list", "dict", "set", "array", "rows", "slots"],
+)  # fmt: skip
+def test_p1_a_search_takes_as_long_as_it_may_and_not_as_the_value_is_large(make: Any) -> None:
+    value = make()
+    started = time.thread_time()
+    path_to([value, [[LOCK]]], [LOCK], patience_s=0.0)
+    assert time.thread_time() - started < 0.2
+
+
+def test_p1_a_long_trail_is_not_gone_through() -> None:
+    trail: list[object] = [object() for _ in range(2_000_000)]
+    root = [trail[0], [trail[-2]], trail[-1]]
+    started = time.thread_time()
+    assert path_to(root, trail) == "[2]"
+    assert time.thread_time() - started < 0.5
+    trail.append(object())  # made while it was pickled
+    assert path_to(root, trail) == "[2]"
+
+
+def test_p1_a_small_value_has_its_path_however_slow_the_machine() -> None:
+    value = {"rows": [{"n": n} for n in range(100)] + [{"at": LOCK}]}
+    assert path_to(value, [LOCK], patience_s=0.0) == "['rows'][100]['at']"
+
+
+def test_p1_numbers_beside_a_bad_object_are_left_as_they_are() -> None:
+    value = {"data": np.zeros(2_000_000), "more": [np.zeros((1000, 1000))], "last": {"at": LOCK}}
+    started = time.thread_time()
+    tracemalloc.start()
+    try:
+        assert path_to(value, [LOCK], patience_s=0.0) == "['last']['at']"
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert time.thread_time() - started < 0.5
+
+
+def test_what_is_far_down_a_large_value_is_found() -> None:
+    value = {"rows": [{"n": n} for n in range(100_000)] + [LOCK]}
     with pytest.raises(EncodeError) as caught:
-        codec.encode({"rows": [{"n": n} for n in range(100_000)] + [LOCK]})
-    assert caught.value.path == "['rows'][100000]"
-    assert time.monotonic() - started < 20
+        codec.encode(value)
+    assert caught.value.path in {"['rows'][100000]", ""}
+    assert path_to(value, [LOCK], patience_s=60.0) == "['rows'][100000]"
+    assert path_to(value, [value["rows"][50_000], LOCK], patience_s=60.0) == "['rows'][100000]"
 
 
 def test_a_search_that_finds_nothing_says_nothing() -> None:

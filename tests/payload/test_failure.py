@@ -66,6 +66,8 @@ def test_u1_each_reader_gets_an_exception_of_its_own() -> None:
     one, two = failure.to_error("t", 1), failure.to_error("t", 1)
     assert one is not two
     assert one.__cause__ is not two.__cause__
+    lost = Failure.own(WorkerLostError("gone"))
+    assert lost.to_error("t", 1) is not lost.to_error("t", 1)
 
 
 class Unpicklable(Exception):

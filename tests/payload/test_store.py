@@ -10,7 +10,7 @@ import resource
 import numpy as np
 import pytest
 
-from dremioframe.orchestration.payload import codec, segments, store
+from dremioframe.orchestration.payload import codec, segments, shelves, store
 from dremioframe.orchestration.payload.segments import File, Segment, SegmentError
 from dremioframe.orchestration.payload.store import Store
 
@@ -299,7 +299,7 @@ def test_a_shelf_that_was_cleared_halfway_is_cleared_later(monkeypatch):
     del others
     sent = iter((True, True, False))
     send = os.sendfile
-    monkeypatch.setattr(os, "sendfile", lambda *args: send(*args) if next(sent) else refuse())
+    monkeypatch.setattr(shelves, "_sendfile", lambda *args: send(*args) if next(sent) else refuse())
     kept.tidy()
     monkeypatch.undo()
     monkeypatch.setattr(segments, "is_high", lambda _fd: True)
@@ -326,7 +326,7 @@ def test_a_segment_that_another_thread_closes_while_its_shelf_is_cleared_is_not_
             one.close()  # the last is being moved, the one before is next
         return sent
 
-    monkeypatch.setattr(os, "sendfile", interrupted)
+    monkeypatch.setattr(shelves, "_sendfile", interrupted)
     kept.tidy()
     assert mine[0].read() == bytes([0]) * 70_000
     mine.clear()
@@ -338,7 +338,7 @@ def test_after_a_shelf_that_could_not_be_written_to_comes_another(monkeypatch):
     kept = Store(lambda: 1 << 30, share=1.0)
     first = kept.create((b"a" * 70_000,), 70_000)
     before = open_count()
-    monkeypatch.setattr(os, "sendfile", refuse)
+    monkeypatch.setattr(shelves, "_sendfile", refuse)
     second = kept.create((b"b" * 70_000,), 70_000)  # stays as it is
     monkeypatch.undo()
     monkeypatch.setattr(segments, "is_high", lambda _fd: True)

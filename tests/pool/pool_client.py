@@ -82,8 +82,16 @@ class Client:
     def start(self, source, **options):
         """Submit, and wait until the call runs."""
         call_id = self.submit(source, **options)
-        self.until(lambda: self.lease.started_at(call_id) is not None)
+        self.until(lambda: self.started_at(call_id) is not None)
         return call_id
+
+    def started_at(self, call_id):
+        """When the call began to run, CLOCK_MONOTONIC seconds; None while it waits, and when it is over."""
+        for worker in self.workers:
+            running, started_ns = worker.running()
+            if running == call_id:
+                return started_ns / 1e9
+        return None
 
     def _hear(self, call_id, body):
         self.heard.append(body.decode())

@@ -14,6 +14,9 @@ from dremioframe.orchestration.pool import zygote_client
 
 PID = "import os; out = str(os.getpid()).encode()"
 
+#: If it does not happen, the watchdog of `make test-the-tests` must not come first: it would leave the processes.
+SOON_S = 10.0
+
 # ---------------------------------------------------------------------------------------------- the coordinator's death
 
 BUSY = """
@@ -61,17 +64,38 @@ def test_o20_also_when_a_forked_child_of_it_holds_its_channels(script):
     os.kill(int(child), signal.SIGKILL)
 
 
-def test_o20_coordinator_and_zygote_killed_together(script):
-    program = script(BUSY + "wait()")
+def test_o20_also_when_its_sentry_is_stopped_and_nothing_tells_the_zygote_but_the_pidfd(script):
+    fork = "import ctypes\nchild = ctypes.CDLL(None).fork()\nif child == 0: time.sleep(600)\ntell(child)\n"
+    program = script(f"{BUSY}{fork}wait()")
+    pids = [int(pid) for pid in program.hear() + program.hear()]
+    [child] = program.hear()
+    sentry = program.hear_zygote()
+    try:
+        os.kill(sentry, signal.SIGSTOP)
+        program.kill()
+        assert all(gone(pid, SOON_S) for pid in pids)
+    finally:
+        os.kill(sentry, signal.SIGCONT)
+        os.kill(int(child), signal.SIGKILL)
+    assert gone(sentry)
+
+
+def test_o20_coordinator_zygote_and_sentry_killed_together_no_worker_stays(script):
+    """The zygote is stopped first, or it would see one of the others end and clean up."""
+    program = script(BUSY + "tell(pool._capacity.zygote.server_pid)\nwait()")
     trees = [program.hear(), program.hear()]
-    zygote = program.hear_zygote()
-    os.kill(zygote, signal.SIGKILL)
+    zygote, sentry = int(program.hear()[0]), program.hear_zygote()
+    os.kill(zygote, signal.SIGSTOP)
+    os.kill(sentry, signal.SIGKILL)
     program.kill()
-    assert all(gone(int(worker)) for worker, *_ in trees)
-    for _, *below in trees:  # children of tasks may survive this, as documented
-        for pid in below:
-            if alive(int(pid)):
-                os.kill(int(pid), signal.SIGKILL)
+    assert gone(sentry)
+    assert gone(program.process.pid)
+    os.kill(zygote, signal.SIGKILL)
+    ended = [gone(int(worker), SOON_S) for worker, *_ in trees]
+    for pid in (int(pid) for tree in trees for pid in tree):  # children of tasks may survive this, as documented
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    assert all(ended)
 
 
 def test_a_coordinator_that_becomes_another_program(script):

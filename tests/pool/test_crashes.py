@@ -95,7 +95,7 @@ def test_o1_killed_while_running_loses_one_call_and_returns_the_unread_ones(make
         client.run("pass")  # opens the window
     running = client.submit("import time; time.sleep(60)")
     waiting = [client.submit("out = b'later'") for _ in range(3)]
-    client.until(lambda: client.lease.started_at(running) is not None)
+    client.until(lambda: client.started_at(running) is not None)
     os.kill(client.workers[0].pid, signal.SIGKILL)
     event = client.end(running)
     assert isinstance(event, CallLost)
@@ -194,6 +194,25 @@ def test_o7_zygote_killed_children_in_the_workers_session_die_too(client):
     assert gone(pid)
 
 
+def test_o7_zygote_and_sentry_killed_children_in_the_workers_session_are_ended_by_the_coordinator(client):
+    """Nobody else is left to do it. Stopped first, or the zygote would see its sentry's end and clean up."""
+    running = client.submit("""
+        import subprocess
+        child = subprocess.Popen(["sleep", "60"])
+        ports.request(str(child.pid).encode())
+        child.wait()
+    """)
+    pid = int(client.hear())
+    zygote = client.pool._capacity.zygote
+    os.kill(zygote.server_pid, signal.SIGSTOP)
+    os.kill(zygote.pid, signal.SIGKILL)
+    assert gone(zygote.pid)
+    os.kill(zygote.server_pid, signal.SIGKILL)
+    assert isinstance(client.end(running), CallLost)
+    assert gone(pid, 10)
+    assert client.run("out = b'recovered'") == b"recovered"
+
+
 def test_o7_sentry_killed_everything_below_ends_and_another_takes_over(client):
     running = client.submit("""
         import os, subprocess
@@ -261,7 +280,7 @@ def test_returned_calls_are_told_with_the_death(client):
     for _ in range(20):
         client.run("pass")
     running = client.submit("import time; time.sleep(60)")
-    client.until(lambda: client.lease.started_at(running) is not None)
+    client.until(lambda: client.started_at(running) is not None)
     os.kill(client.workers[0].pid, signal.SIGKILL)
     event = client.end(running)
     assert isinstance(event, CallLost)

@@ -105,7 +105,10 @@ def test_a_preload_module_that_hangs_with_the_interpreters_lock(
     assert "the fork server ended before any worker was ready: it did not answer" in str(error)
 
 
-def test_a_fork_server_that_is_stopped_while_it_starts(make_pool, connect, little_patience, monkeypatch):
+@pytest.mark.parametrize("continues", [True, False])
+def test_a_fork_server_that_is_stopped_while_it_starts(make_pool, connect, little_patience, monkeypatch, continues):
+    if not continues:
+        monkeypatch.setattr(zygote_client.ZygoteClient, "resume", lambda self: None)
     with monkeypatch.context() as first_only:
         stopping = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)\n"
         first_only.setattr(zygote_client, "BOOT_CODE", stopping + zygote_client.BOOT_CODE)
@@ -113,5 +116,6 @@ def test_a_fork_server_that_is_stopped_while_it_starts(make_pool, connect, littl
         pool.start()
     zygote = pool._capacity.zygote.pid
     eventually(lambda: kinship.read_state(zygote) == b"T")
-    assert connect(pool).run("out = b'with another'") == b"with another"
-    assert gone(zygote)
+    assert connect(pool).run("out = b'fine'") == b"fine"
+    assert (pool._capacity.zygote.pid == zygote) == continues
+    assert continues or gone(zygote)

@@ -165,6 +165,26 @@ def test_u19_a_closed_side_channel_is_told_to_who_asks(client):
     assert b"closed the worker's side channel" in client.run(source)
 
 
+def test_u19_no_question_goes_to_a_socket_in_the_side_channels_place(client):
+    source = """
+        import os, socket, stat
+        sockets = [fd for fd in map(int, os.listdir("/proc/self/fd"))
+                   if fd > 2 and os.path.exists(f"/proc/self/fd/{fd}") and stat.S_ISSOCK(os.stat(fd).st_mode)]
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.shutdown(socket.SHUT_WR)  # who asks there gets no answer, but sees an end
+        os.dup2(ours.fileno(), sockets[1])
+        try:
+            ports.request(b"x")
+        except Exception:
+            pass
+        try:
+            out = theirs.recv(100, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            out = b"nothing"
+    """
+    assert client.run(source) == b"nothing"
+
+
 @pytest.mark.parametrize(
     "source",
     [

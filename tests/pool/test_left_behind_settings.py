@@ -113,6 +113,9 @@ SETTINGS = (
         "import signal, socket; a, b = socket.socketpair(); a.setblocking(False); signal.set_wakeup_fd(a.detach())",
         "signal.set_wakeup_fd(-1)",
     ),
+    ("import sys; sys.set_int_max_str_digits(640)", "sys.get_int_max_str_digits()"),
+    ("import sys; sys.setdlopenflags(0x101)", "sys.getdlopenflags()"),
+    ("import threading; threading.stack_size(65536)", "threading.stack_size()"),
     ("import os; os.umask(0o7)", "os.umask(0o22)"),
     ("import posix; posix.chdir('/proc')", "os.getcwd()"),
     ("import _signal; _signal.signal(10, print)", "str(signal.getsignal(10))"),
@@ -126,6 +129,25 @@ def test_u23_u24_settings_are_put_back_after_a_short_call(worker):
         before = worker.run(source)
         worker.run(change)
         assert worker.run(source) == before, change
+    assert worker.run(PID) == pid
+
+
+ZONE = "import time; out = repr((time.tzname, time.timezone, time.localtime(0).tm_hour)).encode()"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "os.environ['TZ'] = 'ABC-9'; time.tzset()",
+        "os.environ['TZ'] = 'ABC-9'; time.tzset(); del os.environ['TZ']",
+        "os.environ['TZ'] = 'ABC-9'; time.mktime((2000, 1, 1, 0, 0, 0, 0, 0, 0))",  # it looks there, too
+    ],
+)
+def test_u23_the_time_zone_is_put_back_with_its_variable(worker, change):
+    pid = worker.run(PID)
+    before = worker.run(ZONE)
+    worker.run(f"import os, time; {change}")
+    assert worker.run(ZONE) == before
     assert worker.run(PID) == pid
 
 
@@ -192,3 +214,38 @@ def test_a_counting_function_held_by_a_class_gets_no_self(client):
                 self._close(self.fd)
         File().close()
     """)
+
+
+ENDED = """
+import os, signal
+for _ in range({ended}):
+    if not os.fork():
+        os.fork()  # what this leaves falls to the worker
+        os._exit(0)
+    os.wait()
+for _ in range({alive}):
+    if not os.fork():
+        signal.pause()
+def ended(pid):
+    with open("/proc/%s/stat" % pid) as stat:
+        return ") Z " in stat.read()
+def all_children():
+    with open("/proc/self/task/%d/children" % os.getpid()) as children:
+        return children.read().split()
+while sum(map(ended, all_children())) < {ended}: pass
+out = str(os.getpid()).encode()
+"""
+
+
+@pytest.mark.parametrize(("ended", "alive", "stays"), [(101, 0, False), (20, 0, True), (1, 101, True)])
+def test_u23_too_many_children_that_nobody_waits_for_cost_the_worker_and_not_the_call(worker, ended, alive, stays):
+    event = worker.end(worker.submit(ENDED.format(ended=ended, alive=alive)))
+    assert isinstance(event, CallEnded)
+    assert (event.status, bytes(event.payload)) == (0, b"%d" % event.pid)
+    assert (int(worker.run(PID)) == event.pid) is stays
+
+
+def test_the_end_of_a_tasks_own_child_is_left_to_be_seen(worker):
+    worker.run("import subprocess; subprocess.child = subprocess.Popen(['sh', '-c', 'exit 7'])")
+    worker.run("import os; os.waitid(os.P_PID, __import__('subprocess').child.pid, os.WEXITED | os.WNOWAIT)")
+    assert worker.run("import subprocess; out = str(subprocess.child.wait()).encode()") == b"7"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from pool_waiting import alive, gone
 
 from dremioframe.orchestration.errors import WorkerStartError
 from dremioframe.orchestration.payload import references
+from dremioframe.orchestration.pool.events import CallLost
 
 
 def refusal(client):
@@ -86,3 +88,43 @@ def test_o6_an_initializer_whose_exception_fights_back_is_told_by_its_class(make
 def test_a_runner_that_cannot_be_imported(make_pool, connect):
     error = refusal(connect(make_pool(runner="pool_runner:no_such_name")))
     assert "the runner 'pool_runner:no_such_name' cannot be imported: AttributeError" in str(error)
+
+
+STARTS = """
+import os, subprocess
+processes = [subprocess.Popen(["sleep", "600"], start_new_session=apart) for apart in (False, True)]
+pids = [process.pid for process in processes]
+"""
+PIDS = "import starts_processes; out = repr(starts_processes.pids).encode()"
+
+
+def test_processes_that_a_preload_module_has_started_live_as_long_as_the_pool(
+    make_pool, connect, tmp_path, monkeypatch
+):
+    (tmp_path / "starts_processes.py").write_text(STARTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    pool = make_pool(preload=("starts_processes",))
+    client = connect(pool)
+    pids = eval(client.run(PIDS))
+    assert isinstance(client.end(client.submit("import os; os._exit(1)")), CallLost)
+    assert eval(client.run(PIDS)) == pids
+    assert all(map(alive, pids))
+    client.lease.close()
+    pool.close()
+    assert all(map(gone, pids))
+
+
+def test_o20_processes_that_a_preload_module_has_started_end_with_the_coordinator(script, tmp_path):
+    (tmp_path / "starts_processes.py").write_text(STARTS)
+    body = f"""
+        client = Client(pool)
+        ended = client.end(client.submit("import os; os._exit(1)"))
+        tell(*eval(client.run({PIDS!r})))
+        wait()
+    """
+    program = script(body, preload=("starts_processes",))
+    pids = [int(pid) for pid in program.hear()]
+    program.hear_zygote()
+    assert all(map(alive, pids))
+    program.kill()
+    assert all(map(gone, pids))

@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.parametrize("timeout_s", [3e6, 1e12, 1e300])
 def test_a_timeout_may_be_longer_than_epoll_can_sleep(client, timeout_s):
     call_id = client.submit("out = b'done'", timeout_s=timeout_s)
-    client.until(lambda: client.lease.started_at(call_id) is not None or call_id in client.ended)
+    client.until(lambda: client.started_at(call_id) is not None or call_id in client.ended)
     while call_id not in client.ended:
         client.turn(timeout_s)
     assert bytes(client.end(call_id).payload) == b"done"
@@ -41,7 +41,7 @@ def held(tmp_path):
 
 def saturate(client, held, workers):
     calls = [held.submit(client) for _ in range(workers)]
-    client.until(lambda: all(client.lease.started_at(call_id) is not None for call_id in calls))
+    client.until(lambda: all(client.started_at(call_id) is not None for call_id in calls))
     return calls
 
 

@@ -47,7 +47,7 @@ def gates(tmp_path):
 
 
 def running(client):
-    return [call_id for call_id in client.sources if client.lease.started_at(call_id) is not None]
+    return [call_id for call_id in client.sources if client.started_at(call_id) is not None]
 
 
 def told(client):

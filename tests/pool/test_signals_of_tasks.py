@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -38,6 +39,30 @@ def test_a_tasks_own_handler_is_called_once(make_pool, connect):
     event = stopped(client, call_id)
     assert client.heard == ["handler", "finally"]
     assert not event.killed
+
+
+def test_an_initializers_own_handler_is_called_once(make_pool, connect, tmp_path):
+    from dremioframe.orchestration.payload.references import pack_code
+
+    path = str(tmp_path / "calls")
+
+    def handle_sigterm():
+        def handler(*_):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.write(fd, b".")
+            os.close(fd)
+
+        signal.signal(signal.SIGTERM, handler)
+
+    client = connect(make_pool(kill_grace_s=0.5, initializer=pack_code(handle_sigterm)))
+    call_id = client.submit("""
+        import time
+        ports.request(b"here")
+        while True: time.sleep(0.01)
+    """)
+    assert client.hear() == "here"
+    assert stopped(client, call_id).killed
+    assert (tmp_path / "calls").read_bytes() == b"."
 
 
 def test_the_handler_of_one_task_is_not_taken_for_that_of_the_next(make_pool, connect):
@@ -144,6 +169,37 @@ def test_u24_a_task_that_lets_system_calls_go_on_after_sigterm_does_so_for_itsel
     event = stopped(client, call_id)
     assert client.heard == ["finally"]
     assert not event.killed
+
+
+def test_u24_a_posix_timer_of_one_task_never_hits_the_next(make_pool, connect):
+    client = connect(make_pool())
+    event = client.end(
+        client.submit("""
+        import ctypes, os, time
+        libc, timer, soon = ctypes.CDLL(None), ctypes.c_void_p(), (ctypes.c_long * 4)(0, 0, 0, 300_000_000)
+        assert libc.timer_create(time.CLOCK_MONOTONIC, None, ctypes.byref(timer)) == 0
+        assert libc.timer_settime(timer, 0, soon, None) == 0
+        time.sleep(0.002)  # what native code has left is looked for after calls of more than a millisecond
+        out = b"kept"
+    """)
+    )
+    assert (event.status, bytes(event.payload)) == (0, b"kept")
+    pid = int(client.run("import os, time; time.sleep(0.4); out = str(os.getpid()).encode()"))
+    assert pid != event.pid
+
+
+def test_a_posix_timer_that_was_ended_is_no_reason(make_pool, connect):
+    client = connect(make_pool())
+    event = client.end(
+        client.submit("""
+        import ctypes, time
+        libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
+        assert libc.timer_create(time.CLOCK_MONOTONIC, None, ctypes.byref(timer)) == 0
+        assert libc.timer_delete(timer) == 0
+        time.sleep(0.002)
+    """)
+    )
+    assert int(client.run("import os; out = str(os.getpid()).encode()")) == event.pid
 
 
 def test_u19_no_stack_is_written_into_a_file_of_the_tasks(make_pool, connect, tmp_path):

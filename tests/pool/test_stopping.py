@@ -137,7 +137,7 @@ def test_no_call_runs_on_a_worker_that_was_told_to_end(make_pool, connect):
         client.run("pass")  # opens the window
     running = client.submit("import time; time.sleep(600)")
     others = [client.submit("import os; out = str(os.getpid()).encode()") for _ in range(3)]
-    client.until(lambda: client.lease.started_at(running) is not None)
+    client.until(lambda: client.started_at(running) is not None)
     event, _ = stop(client, running)
     assert isinstance(event, CallStopped)
     for call_id in others:
@@ -171,7 +171,7 @@ def test_r1_an_outcome_that_was_there_before_the_stop_wins(client):
     pid = client.workers[0].pid
     # Not reading, wait until the outcome is in the channel and the worker has cleared its page.
     assert select.select([client.workers[0].inbox.fd], [], [], 60)[0]
-    eventually(lambda: client.lease.started_at(call_id) is None)
+    eventually(lambda: client.started_at(call_id) is None)
     event, _ = stop(client, call_id)
     assert isinstance(event, CallEnded)
     assert bytes(event.payload) == b"in time"
@@ -282,7 +282,7 @@ def test_overdue_is_told_once_and_nothing_is_done(client):
 def test_overdue_is_never_told_early(client):
     client.run("pass")
     call_id = client.start("import time; time.sleep(60)", timeout_s=0.1)
-    started = client.lease.started_at(call_id)
+    started = client.started_at(call_id)
     client.until(lambda: call_id in client.ended)
     assert time.monotonic() >= started + 0.1
     assert [type(event) for event in client.ended[call_id]] == [CallOverdue]
@@ -378,3 +378,12 @@ def test_children_of_one_worker_do_not_suffer_from_anothers_end(make_pool, conne
     assert alive(child)
     client.lease.kill_all()
     assert gone(child)
+
+
+def test_u17_a_daemon_of_a_living_worker_survives_anothers_end(make_pool, connect):
+    client = connect(make_pool(size=2))
+    _, [daemon] = descendants(client, DAEMON + "time.sleep(600)", 1)
+    assert isinstance(client.end(client.submit("import os; os._exit(1)")), CallLost)
+    assert alive(daemon)
+    client.lease.kill_all()
+    assert gone(daemon)

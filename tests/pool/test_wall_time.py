@@ -12,7 +12,7 @@ from dremioframe.orchestration.pool.events import CallLost, CallStopped
 def test_a_lost_call_tells_how_long_it_ran(client):
     began = time.monotonic()
     call_id = client.start("import time; time.sleep(600)")
-    ran_for = time.monotonic() - client.lease.started_at(call_id)
+    ran_for = time.monotonic() - client.started_at(call_id)
     os.kill(client.workers[0].pid, signal.SIGKILL)
     lost = client.end(call_id)
     assert isinstance(lost, CallLost)
@@ -22,7 +22,7 @@ def test_a_lost_call_tells_how_long_it_ran(client):
 def test_a_stopped_call_tells_how_long_it_ran(client):
     began = time.monotonic()
     call_id = client.start("import time; time.sleep(600)")
-    ran_for = time.monotonic() - client.lease.started_at(call_id)
+    ran_for = time.monotonic() - client.started_at(call_id)
     client.lease.stop(call_id, dump=False)
     stopped = client.end(call_id)
     assert isinstance(stopped, CallStopped)

@@ -9,7 +9,7 @@
       session.submit ◄── take(room) ◄── ready
 
 What lives here: the loop and one small function per command. What may not: what an event means (``machine``), how an
-attempt runs (``executors``, ``attempt``), unpickling of user data (nobody in this loop).
+attempt runs (``executors``, ``user_code``), unpickling of user data (nobody in this loop).
 """
 
 from __future__ import annotations

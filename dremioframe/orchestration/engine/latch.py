@@ -12,11 +12,11 @@ import os
 import threading
 import time
 
+from ..waiting import LOOK_UP_S
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
-
-_LOOK_UP_S = 0.5
 
 
 class Latch:
@@ -51,7 +51,7 @@ class Latch:
         end = time.monotonic() + left_s
         try:
             # Looked at after it can be found there: set() cannot slip through between.
-            while not self.is_set and not own.acquire(timeout=min(left_s, _LOOK_UP_S)):
+            while not self.is_set and not own.acquire(timeout=min(left_s, LOOK_UP_S)):
                 left_s = max(0.0, end - time.monotonic())
                 if not left_s or os.getpid() != pid:
                     break

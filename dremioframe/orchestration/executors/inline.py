@@ -13,6 +13,7 @@ from ..attempt import LocalOutcome
 from ..errors import RunCancelledError
 from ..interfaces import OutcomeStatus, Turn
 from ..payload.failure import Failure
+from ..waiting import LOOK_UP_S
 from .local import run_here, timed_out
 
 TYPE_CHECKING = False
@@ -107,9 +108,9 @@ class InlineSession:
 
     def _sleep(self, timeout_s: float | None) -> None:
         try:
-            self._wakes.get(timeout=timeout_s)
+            self._wakes.get(timeout=LOOK_UP_S if timeout_s is None else min(timeout_s, LOOK_UP_S))
         except Empty:
-            pass  # the time is over, which is what was asked for
+            pass  # whoever asked sees for himself whether his time is over
 
     def wake(self) -> None:
         self._wakes.put(None)

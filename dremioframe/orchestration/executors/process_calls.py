@@ -1,7 +1,7 @@
 """From attempts to call bodies, and from a running call's requests to their answers: the data side of one run.
 
-What lives here: packing, and the lookups that answer a worker. What may not: the pool's events (``process``), the byte
-formats themselves (``calls``). User data is pickled here and never unpickled.
+What lives here: packing, and the lookups that answer a worker. What may not: the pool's events
+(``process_session``), the byte formats themselves (``calls``). User data is pickled here and never unpickled.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CallData:
         self._inputs = inputs
         self._store = store
         self._blobs: dict[bytes, bytes | Segment] = {}
-        self._digests: dict[tuple[int, int, int, bool], bytes] = {}
+        self._digests: dict[tuple[int, int, int, bool], tuple[bytes, object]] = {}
         self._latest_code: tuple[Any, Any, Any, bool | None, bytes] = (None, None, None, None, _NOTHING)
         #: The variable parts of calls for which they are too long, by task and attempt.
         self.external: dict[tuple[int, int], Segment] = {}
@@ -124,17 +124,18 @@ class CallData:
 
     def _digest_of(self, job: tuple[Any, Any, Any, bool], task: str) -> bytes:
         action, retry_on, on_kill, takes_context = job
-        # The plan keeps these objects alive, so no id is used twice in a run.
         key = (id(action), id(retry_on), id(on_kill), takes_context)
-        digest = self._digests.get(key)
-        if digest is None:
+        if (known := self._digests.get(key)) is not None:
+            digest, _ = known
+        else:
             try:
                 blob = references.pack_code(job, self.pins)
             except codec.EncodeError as error:
                 raise Unsendable(Failure.payload("code_pickle", _job_path(error.path), error.reason)) from error
             except BaseException as error:
                 raise Unsendable(Failure.payload("code_pickle", "action", _hostile(error))) from error
-            digest = self._digests[key] = self._keep(blob, _state_of(action))
+            digest = self._keep(blob, _state_of(action))
+            self._digests[key] = digest, job  # which keeps the objects alive, so that no id is used twice
             if len(blob) > _HEAVY_CODE:
                 self._heavy.append((task, job, len(blob)))
         return digest

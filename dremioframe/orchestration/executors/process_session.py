@@ -12,7 +12,7 @@ from itertools import count
 from .. import calls
 from ..attempt import LocalOutcome
 from ..calls import Request
-from ..errors import MemoryLimitExceededError, RunCancelledError, TaskTimeoutError, WorkerLostError
+from ..errors import MemoryLimitExceededError, RunCancelledError, TaskTimeoutError, WorkerLostError, WorkerStartError
 from ..interfaces import AttemptStats, OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.failure import Failure
@@ -55,10 +55,18 @@ class ProcessSession:
         env: Mapping[str, str],
         on_close: Callable[[], object],
     ) -> None:
+        """
+        Raises:
+            ExecutorClosedError: The pool was closed, or belongs to another process.
+            WorkerStartError: There is no place for what all workers need to know, or nothing to listen to them by.
+        """
         self._plan = plan
         self._on_close = on_close
         self._store = store
-        self._data = CallData(plan, inputs, env, store)
+        try:
+            self._data = CallData(plan, inputs, env, store)
+        except Unsendable as error:  # the run's own facts: the environment is long, and there is no place for it
+            raise WorkerStartError(f"workers cannot be told of the run: {error}") from error
         self._tag = (next(_run_numbers) % _RUN_NUMBERS) << (_TASK_BITS + _ATTEMPT_BITS)
         self._ended: list[tuple[int, int, Outcome]] = []
         self._stops: dict[tuple[int, int], int] = {}
@@ -157,7 +165,7 @@ class ProcessSession:
             signal=event.signal,
             stack=event.stack,
         )
-        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error), stats=stats)
+        return LocalOutcome(OutcomeStatus.LOST, failure=Failure.own(error), stats=stats, abandoned=event.undead)
 
     def _stopped(self, task: int, attempt: int, event: CallStopped) -> Outcome:
         definition = self._plan.tasks[task]
@@ -168,21 +176,17 @@ class ProcessSession:
             return self._out_of_memory(task, attempt, event)
         if reason == StopReason.TIMEOUT:
             limit_s = self._plan.timeouts[task] or 0.0
-            text = f"{where}: ran longer than its timeout of {limit_s:g} s and was ended (worker pid {event.pid})"
+            text = f"{where}: ran longer than its timeout of {limit_s:g} s and {_fate(event)}"
             error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
-            return LocalOutcome(
-                OutcomeStatus.TIMED_OUT, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
-            )
-        error = RunCancelledError(f"{where}: ended because the run was stopped (worker pid {event.pid})")
-        return LocalOutcome(
-            OutcomeStatus.CANCELLED, failure=Failure.own(error), stats=AttemptStats(event.pid, wall_s=event.wall_s)
-        )
+            return _given_up(OutcomeStatus.TIMED_OUT, error, event)
+        error = RunCancelledError(f"{where}: still ran when the run was stopped, and {_fate(event)}")
+        return _given_up(OutcomeStatus.CANCELLED, error, event)
 
     def _out_of_memory(self, task: int, attempt: int, event: CallStopped) -> Outcome:
         name, excess = self._plan.tasks[task].name, self._excesses[task, attempt]
         text = (
-            f"task {name!r}, attempt {attempt}: used {_size(excess.used_bytes)} of private memory and was ended, its "
-            f"memory_limit is {_size(excess.limit_bytes)} (worker pid {event.pid})"
+            f"task {name!r}, attempt {attempt}: used {_size(excess.used_bytes)} of private memory, its memory_limit is "
+            f"{_size(excess.limit_bytes)}; it {_fate(event)}"
         )
         if len(excess.processes) > 1:
             shares = (f"{command} (pid {pid}) {_size(size)}" for pid, command, size in excess.processes)
@@ -196,8 +200,7 @@ class ProcessSession:
             processes=excess.processes,
             stack=event.stack,
         )
-        stats = AttemptStats(event.pid, wall_s=event.wall_s, peak_memory_bytes=excess.peak_bytes)
-        return LocalOutcome(OutcomeStatus.OUT_OF_MEMORY, failure=Failure.own(error), stats=stats)
+        return _given_up(OutcomeStatus.OUT_OF_MEMORY, error, event, excess.peak_bytes)
 
     def wake(self) -> None:
         self._lease.wake()
@@ -207,7 +210,7 @@ class ProcessSession:
         return False
 
     def is_running(self, task: int, attempt: int) -> bool:
-        return False
+        return self._lease.is_undead(self._call_id(task, attempt))
 
     def close(self) -> list[tuple[str | None, str]]:
         try:
@@ -218,6 +221,18 @@ class ProcessSession:
         self._store.tidy()
         overdraft = self._store.overdraft()
         return [*self._data.warnings(), *([(None, overdraft)] if overdraft else [])]
+
+
+def _fate(event: CallStopped) -> str:
+    """What has become of a call's worker, e.g. ``"was ended (worker pid 4711)"``."""
+    if event.undead:
+        return f"its worker (pid {event.pid}) was killed and does not end: the kernel keeps it"
+    return f"was ended (worker pid {event.pid})"
+
+
+def _given_up(status: int, error: OrchestrationError, event: CallStopped, peak_bytes: int | None = None) -> Outcome:
+    stats = AttemptStats(event.pid, wall_s=event.wall_s, peak_memory_bytes=peak_bytes)
+    return LocalOutcome(status, failure=Failure.own(error), stats=stats, abandoned=event.undead)
 
 
 def _size(size: int) -> str:

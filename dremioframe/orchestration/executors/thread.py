@@ -22,6 +22,7 @@ from ..interfaces import OutcomeStatus, Turn
 from ..machine.protocol import StopReason
 from ..payload.diagnosis import describe
 from ..payload.failure import Failure
+from ..waiting import LOOK_UP_S
 from .local import run_here, timed_out
 
 TYPE_CHECKING = False
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from ..interfaces import Inputs, Outcome, Plan
 
 _DEFAULT_GRACE_S = 2.0
-#: As in ``pool.supervisor``: the handler of a signal that ended no wait runs when the waiting thread looks up.
-_LOOK_UP_S = 0.5
 
 
 class ThreadExecutor:
@@ -209,7 +208,7 @@ class ThreadSession:
 
     def _limit(self, timeout_s: float | None) -> float:
         """The caller's limit, or the next moment when a running attempt needs attention."""
-        moments = [self.now() + min(_LOOK_UP_S, _LOOK_UP_S if timeout_s is None else timeout_s)]
+        moments = [self.now() + min(LOOK_UP_S, LOOK_UP_S if timeout_s is None else timeout_s)]
         for running in self._running.values():
             if running.give_up_s is not None:
                 moments.append(running.give_up_s)

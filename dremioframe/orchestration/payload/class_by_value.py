@@ -23,12 +23,14 @@ from functools import partial
 from types import FunctionType, new_class, resolve_bases
 from weakref import ref
 
-from cloudpickle.cloudpickle import _class_getstate, _dynamic_class_reduce, _get_bases
-
 from . import initial, versions
+from .as_found import AsFound
 from .diagnosis import DecodeError, describe
 from .guard import must_pass
 from .importable import HEAP_TYPE_FLAG
+
+with AsFound():  # a worker's first class may come after a task that has replaced what this import needs
+    from cloudpickle.cloudpickle import _class_getstate, _dynamic_class_reduce, _get_bases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def _reduce_enum(cls: type[Enum]) -> tuple[Callable[..., type], tuple[Any, ...],
         values[key] = _value_to_make(one)
         if key == one.name:
             members[key] = {name: value for name, value in vars(one).items() if name != "__objclass__"}
-    return make, (bases, name, qualname, values, module, None, None), set_state, (attributes, {}, members)
+    return make_enum, (make, bases, name, qualname, values, module), set_state, (attributes, {}, members)
 
 
 def _value_to_make(one: Enum) -> Any:
@@ -136,6 +138,18 @@ def make_class(
             qualified = f"{namespace.get('__module__')}.{namespace['__qualname__']}"
             reason = f"the class {qualified} cannot be made before its attributes are known ({describe(error)}); "
             raise DecodeError(f"{reason}put it into a module that workers can import") from error
+
+
+def make_enum(
+    make: Callable[..., type],
+    bases: tuple[type, ...],
+    name: str,
+    qualname: str,
+    values: dict[str, Any],
+    module: str,
+) -> type:
+    """As cloudpickle makes it. By a name of ours, which is looked up before any of cloudpickle's is: see the import."""
+    return make(bases, name, qualname, values, module, None, None)
 
 
 def _make_unheard(meta: type, name: str, bases: tuple[type, ...], namespace: dict[str, Any], base: type) -> type:

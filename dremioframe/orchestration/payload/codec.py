@@ -19,7 +19,7 @@ What lives here: this format. What may not: how code travels (:mod:`.references`
 from __future__ import annotations
 
 from _pickle import PickleBuffer, dumps, loads  # the module pickle is 4 ms of import, with re, for what this needs
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from struct import Struct, unpack_from
 from struct import pack as pack_struct
@@ -27,6 +27,7 @@ from zlib import crc32
 
 from .. import failpoints
 from . import references
+from .as_found import AsFound
 from .diagnosis import DecodeError, EncodeError, describe, path_to
 from .guard import must_pass
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any, TypeAlias
 
+    from .by_value import Pickler as ByValuePickler
     from .references import Direction, Pins
 
     BytesLike: TypeAlias = bytes | bytearray | memoryview
@@ -152,11 +154,9 @@ def _encode_plainly(value: object, direction: Direction, pins: Pins | None) -> P
 
 
 def _encode_by_value(value: object, direction: Direction, pins: Pins | None) -> Payload:
-    from .by_value import Pickler as ByValuePickler
-
     file = BytesIO()
     buffers: list[memoryview] = []
-    pickler = ByValuePickler(file, direction, pins, partial(_stays_in_stream, buffers))
+    pickler = _by_value_pickler()(file, direction, pins, partial(_stays_in_stream, buffers))
     try:
         pickler.dump(value)
     except BaseException as error:
@@ -164,6 +164,13 @@ def _encode_by_value(value: object, direction: Direction, pins: Pins | None) -> 
             raise
         raise EncodeError(path_to(value, pickler.trail), describe(error)) from error
     return _assemble(file.getvalue(), buffers)
+
+
+@cache  # to put the functions in place takes as long as many a value
+def _by_value_pickler() -> type[ByValuePickler]:
+    with AsFound():
+        from .by_value import Pickler
+    return Pickler
 
 
 def _stays_in_stream(out_of_band: list[memoryview], buffer: PickleBuffer) -> bool:

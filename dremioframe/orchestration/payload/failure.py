@@ -20,10 +20,12 @@ from ..errors import NestedRunError, OrchestrationError, PayloadError, RemoteErr
 from . import exceptions, portable
 from .diagnosis import DecodeError, cut, guarded_text
 from .guard import must_pass, traceback_of
+from .traceback_text import format_error, type_name, without_engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
     from typing import Any
 
 _KINDS = ("error", "payload", "own")
@@ -135,13 +137,17 @@ class Failure:
 
     def drop_frames(self) -> None:
         """Let go of what the frames of a live exception hold: another attempt follows, and nobody will look at them."""
-        if self._error is not None:
-            from traceback import clear_frames
-
-            clear_frames(traceback_of(self._error))
+        trace = None if self._error is None else traceback_of(self._error)
+        while trace is not None:
+            if not _may_go_on(trace.tb_frame):
+                _clear(trace.tb_frame)
+            trace = trace.tb_next
 
     def to_error(self, task: str, attempt: int | None) -> OrchestrationError:
-        """The exception to report, naming task and attempt. Each call of a failure that travelled gives a fresh one."""
+        """The exception to report, naming task and attempt.
+
+        Each call gives a fresh one. Only an exception that was raised in this process, or its cause, is itself.
+        """
         if self.kind == "payload":
             error: OrchestrationError = self._payload_error(task, attempt)
         else:
@@ -160,8 +166,6 @@ class Failure:
         cause = error.__cause__
         seen = cause is not None and traceback_of(cause) is not None
         if not seen and _A_FRAME in self.traceback_text:
-            from .traceback_text import without_engine
-
             error.add_note(without_engine(self.traceback_text))
 
     def _payload_error(self, task: str, attempt: int | None) -> PayloadError:
@@ -175,7 +179,9 @@ class Failure:
         if self.kind != "own":
             return None
         error = self._original()
-        return error if isinstance(error, OrchestrationError) else None
+        if not isinstance(error, OrchestrationError):
+            return None
+        return error.__copy__() if error is self._error and traceback_of(error) is None else error
 
     def _task_error(self, task: str, attempt: int | None) -> TaskError:
         error = TaskError(
@@ -258,6 +264,20 @@ def _cut_up(view: memoryview, lengths: list[int]) -> Iterator[memoryview]:
         position += length
 
 
+def _may_go_on(frame: FrameType) -> bool:
+    """Whether it is of a generator or coroutine that has stopped at a ``yield`` since, which clearing would close."""
+    from opcode import opmap
+
+    return frame.f_code.co_code[frame.f_lasti] == opmap["YIELD_VALUE"]
+
+
+def _clear(frame: FrameType) -> None:
+    try:
+        frame.clear()
+    except RuntimeError:
+        pass  # it runs again, or still; since Python 3.13 also if it may go on
+
+
 def _is_sound(error: BaseException) -> bool:
     """Whether an error of the engine still is as the engine makes it, for user code may have changed it."""
     fields = vars(error)
@@ -268,6 +288,4 @@ def _is_sound(error: BaseException) -> bool:
 
 
 def _in_words(error: BaseException) -> tuple[str, str, str]:
-    from .traceback_text import format_error, type_name
-
     return type_name(type(error)), cut(guarded_text(error)), format_error(error)

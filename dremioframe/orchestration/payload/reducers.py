@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from _pickle import PickleBuffer  # see codec
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 
 from ..errors import OrchestrationError
-from . import importable
+from . import importable, rebuild
 from .importable import HEAP_TYPE_FLAG
 
 TYPE_CHECKING = False
@@ -29,7 +29,9 @@ def reduce(obj: Any, kind: type) -> Any:
     reducer = _REDUCERS.get(kind.__module__)
     if reducer is not None:
         return reducer(obj, kind)
-    return _reduce_exception(obj, kind) if issubclass(kind, BaseException) else NotImplemented
+    if issubclass(kind, BaseException):
+        return _reduce_exception(obj, kind)
+    return _reduce_module(obj) if issubclass(kind, ModuleType) else NotImplemented
 
 
 # --- exceptions -------------------------------------------------------------------------------------------------------
@@ -171,7 +173,36 @@ def logging_logger(name: str) -> Any:
 # --- the interpreter's own --------------------------------------------------------------------------------------------
 
 
+def _reduce_module(module: ModuleType) -> Any:
+    # Also of a class of its own, as lazy packages are (ours is): pickle knows no module, cloudpickle only plain ones.
+    name = module.__name__
+    is_known = sys.modules.get(name) is module and importable.is_importable(name)
+    return (rebuild.module, (name,)) if is_known else NotImplemented
+
+
+def _reduce_view(view: memoryview) -> Any:
+    # cloudpickle makes bytes of it, which have other items.
+    if view.format not in _FORMATS or (not view.nbytes and view.ndim != 1):
+        raise TypeError(f"cannot pickle a memoryview of format {view.format!r} and shape {view.shape}")
+    content = PickleBuffer(view) if view.c_contiguous else bytearray(view.tobytes())
+    return memory_view, (content, view.format, view.shape)
+
+
+#: What ``memoryview.cast`` can make of bytes.
+_FORMATS = frozenset("cbB?hHiIlLqQnNfdP")
+
+
+def memory_view(content: Any, format: str, shape: tuple[int, ...]) -> memoryview:  # noqa: A002 - as memoryview has it
+    """A view of memory of one's own."""
+    view = memoryview(content).cast("B")
+    return view.cast(format, shape) if view.nbytes else memoryview(bytearray(8)).cast(format)[:0]  # type: ignore[call-overload, no-any-return]
+
+
 def _reduce_builtin(obj: Any, kind: type) -> Any:
+    if kind is ModuleType:
+        return _reduce_module(obj)
+    if kind is memoryview:
+        return _reduce_view(obj)
     # Pickle names a bound method by its function's name, under which a decorated or private one is not found.
     if kind is not MethodType or getattr(obj.__self__, getattr(obj.__func__, "__name__", ""), None) == obj:
         return NotImplemented

@@ -36,6 +36,11 @@ _WRITE_LIMIT_PARTS = 1024
 
 PAGE_BYTES = mmap.PAGESIZE
 
+# Bound now: a task may replace any of these in their modules, and workers write and map results after it.
+_open, _close, _dup, _fstat = os.open, os.close, os.dup, os.fstat
+_memfd_create, _pwritev, _preadv = os.memfd_create, os.pwritev, os.preadv
+_fcntl, _getrlimit, _mmap = fcntl.fcntl, resource.getrlimit, mmap.mmap
+
 
 class SegmentError(Exception):
     """A descriptor is no sealed segment."""
@@ -156,7 +161,7 @@ class Segment:
         """
         segment = cls(File(fd), 0)  # owns it from here on, and closes it if what follows fails
         try:
-            status = os.fstat(fd)
+            status = _fstat(fd)
             segment.size = status.st_size
             segment.in_memory = _is_memory(fd, status)
         except SegmentError:
@@ -189,10 +194,10 @@ class Segment:
         shared = failpoints.armed and failpoints.hit("segments.private")
         flags = mmap.MAP_SHARED if shared else _MAP_FLAGS
         if sys.version_info >= (3, 13):
-            return memoryview(mmap.mmap(file.fd, self.size, flags, _MAP_PROTECTION, offset=offset, trackfd=False))
+            return memoryview(_mmap(file.fd, self.size, flags, _MAP_PROTECTION, offset=offset, trackfd=False))
         if _is_next_high(file.fd):
             return _copy(file.fd, offset, self.size)
-        return memoryview(mmap.mmap(file.fd, self.size, flags, _MAP_PROTECTION, offset=offset))
+        return memoryview(_mmap(file.fd, self.size, flags, _MAP_PROTECTION, offset=offset))
 
     def read(self) -> bytes:
         """All of it, copied."""
@@ -215,22 +220,22 @@ _MAP_PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
 
 def seal(fd: int) -> None:
     """Nothing in this memfd changes any more."""
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    _fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
 
 
 def memory_file(name: str) -> int:
     """A descriptor of new memory that can be sealed."""
-    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    return _memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
 def unnamed_file(directory: str) -> int:
     """A descriptor of a new file that has no name, in a directory that lies on a disk."""
-    return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    return _open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 def reopened(fd: int) -> int:
     """Another descriptor of the same file, only to read."""
-    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    return _open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def is_high(fd: int) -> bool:
@@ -238,16 +243,16 @@ def is_high(fd: int) -> bool:
 
     The kernel gives the lowest free number, so the number tells, whoever holds the others.
     """
-    return 2 * fd > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2 * fd > _getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _is_next_high(fd: int) -> bool:
     """Whether the next descriptor would be a high one. Any valid ``fd`` will do."""
     try:
-        probe = os.dup(fd)
+        probe = _dup(fd)
     except OSError:  # there is none at all
         return True
-    os.close(probe)
+    _close(probe)
     return is_high(probe)
 
 
@@ -255,7 +260,7 @@ def _copy(fd: int, offset: int, size: int) -> memoryview:
     data = memoryview(bytearray(size))
     at = 0
     while at < size:
-        read = os.preadv(fd, [data[at : at + _WRITE_LIMIT_BYTES]], offset + at)
+        read = _preadv(fd, [data[at : at + _WRITE_LIMIT_BYTES]], offset + at)
         if not read:
             raise SegmentError(f"it ends after {at} of {size} bytes")
         at += read
@@ -269,10 +274,10 @@ def _is_memory(fd: int, status: os.stat_result) -> bool:
         SegmentError: It is something else, or its bytes could still change.
     """
     try:
-        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+        seals = _fcntl(fd, fcntl.F_GET_SEALS)
     except OSError as error:
         is_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 0
-        if is_file and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        if is_file and _fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             return False
         raise SegmentError(f"descriptor {fd} cannot be sealed memory: {error}") from error
     if seals & _SEALS != _SEALS:
@@ -301,7 +306,7 @@ def _write_all(fd: int, parts: Iterable[BytesLike]) -> int:
 def _write_batch(fd: int, batch: Sequence[memoryview], position: int) -> int:
     """Write one batch, however many calls that takes; returns the position behind it."""
     while batch:
-        written = os.pwritev(fd, batch, position)
+        written = _pwritev(fd, batch, position)
         position += written
         if failpoints.armed and failpoints.hit("segments.rest"):
             break

@@ -21,6 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Bound now: a run inside a task keeps its results in a worker, where tasks before may have replaced them.
+_lseek, _sendfile = os.lseek, os.sendfile
+
 _MIB = 1 << 20
 _SMALLEST = 4 * _MIB
 _LARGE = 256 * _MIB
@@ -183,9 +186,9 @@ class _Shelf(File):
         assert self._writer is not None
         file, at = segment.place
         start, end = self.end, at + segment.size
-        os.lseek(self._writer.fd, start, os.SEEK_SET)
+        _lseek(self._writer.fd, start, os.SEEK_SET)
         while at < end:
-            copied = os.sendfile(self._writer.fd, file.fd, at, end - at)
+            copied = _sendfile(self._writer.fd, file.fd, at, end - at)
             if not copied:
                 raise OSError(errno.EIO, "the file is shorter than the segment")
             at += copied

@@ -18,6 +18,7 @@ from collections import deque
 
 from .. import failpoints
 from . import segments
+from .as_found import AsFound
 from .segments import Segment
 from .shelves import Shelves
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 _LOOK_AGAIN_BYTES = 64 << 20
 
 NO_LIMIT = 1 << 62
+
+# Bound now: a task may replace it in its module, and its worker looks for a place on disk after it.
+_access = os.access
 
 
 class Store:
@@ -162,12 +166,17 @@ def find_spill_dir(chosen: str | None) -> str | None:
     if chosen is not None:
         if failpoints.armed and failpoints.hit("store.spill_dir"):
             return chosen
-        return chosen if os.access(chosen, os.W_OK | os.X_OK) else None
+        return chosen if _access(chosen, os.W_OK | os.X_OK) else None
+    with AsFound():  # in a worker, for its long results, and by a library that binds nothing
+        return _usual_spill_dir()
+
+
+def _usual_spill_dir() -> str | None:
     import psutil
 
     kinds = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
     for directory in (os.environ.get("TMPDIR"), "/var/tmp", "/tmp"):  # noqa: S108 - files there have no names
-        if directory and os.access(directory, os.W_OK | os.X_OK) and _kind(directory, kinds) not in _NOT_ON_DISK:
+        if directory and _access(directory, os.W_OK | os.X_OK) and _kind(directory, kinds) not in _NOT_ON_DISK:
             return directory
     return None
 

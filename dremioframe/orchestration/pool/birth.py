@@ -77,7 +77,8 @@ def live(
         if not kinship.die_with_parent(zygote_pid):
             os._exit(1)
         os.setsid()
-        kinship.adopt_orphans()
+        if not (failpoints.armed and failpoints.hit("birth.adopt_orphans")):
+            kinship.adopt_orphans()
         inbox_fd, side_fd, page_fd = fds
         channel.close_all(list(inherited))
         inbox, side = channel.adopt(inbox_fd), channel.adopt(side_fd)

@@ -15,7 +15,6 @@ zygote (``nursery``).
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections import deque
@@ -25,6 +24,7 @@ from ..errors import ExecutorClosedError, WorkerStartError
 from . import channel, frames, termination
 from .frames import Kind, ProtocolError
 from .nursery import Nursery
+from .orphans import end_orphans
 from .shares import Share
 from .shortage import Gauge
 from .starts import Starts
@@ -36,14 +36,6 @@ if TYPE_CHECKING:
     from .shares import Tenant
     from .worker_handle import WorkerHandle
     from .zygote_client import Report, ZygoteClient
-
-#: What a system call says that this kernel does not have, or that a sandbox does not allow. It will not say otherwise
-#: the next time.
-_FORBIDDEN = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
-_ADVICE = (
-    "; workers need memfd_create, pidfd_open and prctl, and this kernel or sandbox lacks or forbids one of them: use "
-    "executor='thread'"
-)
 
 
 class Capacity:
@@ -199,6 +191,16 @@ class Capacity:
         """Whether the zygote must be forking by now what it was told to."""
         return self._nursery.must_fork(now)
 
+    def order(self) -> None:
+        """Order the forks that could not be ordered before."""
+        with self._lock:
+            self._nursery.order()
+
+    def postpone(self, away_s: float) -> None:
+        """A lease was away for so long, and the zygote may have been stopped, too."""
+        with self._lock:
+            self._nursery.postpone(away_s)
+
     def listen(self) -> None:
         """Read what the zygote has said and pass it on.
 
@@ -218,12 +220,18 @@ class Capacity:
                 return
             self._nursery.order()
 
+    def continue_zygote(self) -> None:
+        """It does not say what it must know; somebody may have stopped it."""
+        with self._lock:
+            if (zygote := self._nursery.zygote) is not None:
+                zygote.resume()
+
     def distrust_zygote(self) -> None:
-        """It has not said what it must have known for a long time."""
+        """It has not said what it must have known for a long time, and nobody has stopped it."""
         with self._lock:
             if (zygote := self._nursery.zygote) is not None:
                 zygote.kill()
-                self._lose_zygote("did not answer")
+                self._lose_zygote("did not answer", fate="did not answer and was ended")
 
     # ---------------------------------------------------------------------------------------------------------- starts
 
@@ -268,11 +276,12 @@ class Capacity:
         """In a child that the user's process has forked: close what is not ours. Locks may be held for ever here."""
         self.closed = True
         self._nursery.abandon()
-        for worker, _ in self._owners.values():
+        for worker, _ in (*self._owners.values(), *self._unsettled.values()):
             worker.close()
         for share in self._shares:
             share.abandon()
         self._owners.clear()
+        self._unsettled.clear()
         self._idle.clear()
 
     # ---------------------------------------------------------------------------------------------------------- inside
@@ -331,10 +340,7 @@ class Capacity:
         try:
             return self._nursery.fork()
         except (OSError, WorkerStartError) as error:
-            number = error.errno if isinstance(error, OSError) else None
-            final = number in _FORBIDDEN and not (failpoints.armed and failpoints.hit("capacity.forbidden"))
-            advice = _ADVICE if final else ""
-            self._starts.failed(f"cannot start a worker: {error}{advice}", passing=number is not None, final=final)
+            self._starts.refused(error)
             self._starts.slow_down()
             return None
 
@@ -360,7 +366,7 @@ class Capacity:
         elif worker.exit is not None:
             self._bury(worker)
 
-    def _lose_zygote(self, how: str) -> None:
+    def _lose_zygote(self, how: str, fate: str = "had ended") -> None:
         """The zygote has ended, and its workers with it: the kernel kills them, and their sessions are looked for."""
         zygote = self._nursery.zygote
         parents = frozenset((zygote.pid, zygote.server_pid)) if zygote is not None else frozenset()
@@ -371,9 +377,9 @@ class Capacity:
             self._starts.slow_down()
         owned = [*self._owners.values(), *self._unsettled.values()]
         for worker, _ in owned:
-            worker.orphaned = True
+            worker.orphaned = fate
         try:
-            _end_orphans([worker for worker, _ in owned if worker.exit is None], parents)
+            end_orphans([worker for worker, _ in owned if worker.exit is None], parents)
         except OSError:
             pass  # no descriptor to look by: the kernel ends the workers, and the sentry what they leave
         for worker, share in owned:
@@ -381,16 +387,3 @@ class Capacity:
                 share.post(worker)
             else:
                 self._bury(worker)
-
-
-def _end_orphans(workers: list[WorkerHandle], parents: frozenset[int]) -> None:
-    """End workers whose zygote has died, and their sessions.
-
-    Raises:
-        OSError: There was no descriptor to look by.
-    """
-    for worker in workers:
-        worker.find_process(parents)
-        if worker.pidfd >= 0:
-            termination.kill(worker.pidfd)
-    termination.kill_sessions(frozenset(worker.pid for worker in workers if worker.pidfd >= 0) - {0, os.getsid(0)})

@@ -1,4 +1,4 @@
-"""Counts what Python code changes in a worker: directory, umask, signal handlers and masks, timers, descriptors.
+"""Counts what Python code changes in a worker: directory, umask, time zone, signal handlers, timers, descriptors.
 
 Asking the system for all of that after every call costs more than a small call does (ten microseconds, most of it
 caches gone cold). The functions that change it are few, so they are replaced by ones that count and then do the same.
@@ -40,6 +40,9 @@ _HANDLERS = (
     ("faulthandler", "faulthandler", ("enable", "disable", "register", "unregister")),
 )
 
+#: What this changes cannot be asked for.
+_ZONE = (("time", "time", ("tzset",)),)
+
 #: What these change is looked at apart, for it takes longer.
 _SELDOM = (
     (
@@ -52,7 +55,8 @@ _SELDOM = (
     ("_socket", "socket", ("setdefaulttimeout",)),
     ("faulthandler", "faulthandler", ("dump_traceback_later",)),
     ("gc", "gc", ("enable", "disable", "set_threshold")),
-    ("sys", "sys", ("setswitchinterval",)),
+    ("sys", "sys", ("setswitchinterval", "set_int_max_str_digits", "setdlopenflags")),
+    ("_thread", "threading", ("stack_size",)),
 )  # fmt: skip
 
 #: Sets in which a function says what it can do.
@@ -69,12 +73,18 @@ class Changes:
     count = 0
     seldom = 0  # those of them that are looked at apart
     handlers = 0  # those of signal handlers
+    zone = 0  # those of the time zone
     on_handler: Callable[[], object] | None = None  # called after each of the latter
 
 
 def watch() -> None:
     """From now on changes are counted. To be called before anything is imported that may keep a function for itself."""
-    for kind, places in ((_Counting, _OFTEN), (_CountingHandlers, _HANDLERS), (_CountingSeldom, _SELDOM)):
+    for kind, places in (
+        (_Counting, _OFTEN),
+        (_CountingHandlers, _HANDLERS),
+        (_CountingSeldom, _SELDOM),
+        (_CountingZone, _ZONE),
+    ):
         for inner, outer, names in places:
             for name in names:
                 _replace(kind, inner, outer, name)
@@ -130,6 +140,12 @@ class _CountingSeldom(_Counting):
         Changes.count += 1
         Changes.seldom += 1
         return self.__wrapped__(*args, **kwargs)
+
+
+class _CountingZone(_Counting):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        Changes.zone += 1
+        return super().__call__(*args, **kwargs)
 
 
 class _CountingHandlers(_Counting):

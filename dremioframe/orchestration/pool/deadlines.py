@@ -39,7 +39,9 @@ class Deadlines:
 
     def arm(self, worker: WorkerHandle, timeout_s: float) -> None:
         """A call with a time-out was sent to this worker."""
-        self._timed.add(worker)
+        if worker not in self._timed:
+            self._timed &= set(self._floor.workers.values())  # its predecessors are not kept until their calls' limits
+            self._timed.add(worker)
         due = _monotonic() + timeout_s
         self.due = min(self.due, due)
 

@@ -13,6 +13,8 @@ there is none it is told as returned, and there is no room for second calls befo
 
 While the machine is short of memory, one call runs at a time.
 
+Workers that others need are given back: idle ones at once, those above the fair share as they become empty.
+
 What lives here: choosing workers. What may not: what comes back from them.
 """
 
@@ -51,6 +53,7 @@ class Dispatch:
 
     Attributes:
         backlog: Calls that could not be sent yet: (id, body, time-out).
+        retreating: Some worker is to leave as soon as it is empty.
         crowd_due: When :meth:`uncrowd` has to be called next.
         starved: Room was asked for and there was none.
     """
@@ -74,6 +77,7 @@ class Dispatch:
         "_window",
         "backlog",
         "crowd_due",
+        "retreating",
         "starved",
     )
 
@@ -90,6 +94,7 @@ class Dispatch:
     ) -> None:
         self.backlog: deque[tuple[int, bytes, float | None]] = deque()
         self.crowd_due = NEVER
+        self.retreating = False
         self.starved = False
         self._floor = floor
         self._window = window
@@ -216,6 +221,19 @@ class Dispatch:
                     self._window.stalled()
         self.crowd_due = now + STALL_S if self._crowded else NEVER
 
+    def share_out(self) -> None:
+        """Give workers back: idle ones if others need them, those above the fair share as they become empty."""
+        surplus = self._capacity.surplus(self._share)
+        wanted = self._capacity.others_hungry(self._share)
+        for worker in list(self._floor.workers.values()):
+            if not worker.calls and not worker.condemned and (surplus > 0 or wanted):
+                self._lifecycle.dismiss(worker)
+                surplus -= 1
+        for worker in sorted(self._floor.workers.values(), key=lambda worker: len(worker.calls)):
+            worker.leaving = surplus > 0 and not worker.condemned
+            surplus -= worker.leaving
+        self.retreating = any(worker.leaving for worker in self._floor.workers.values())
+
     def _is_one_idle(self) -> bool:
         """Whether some worker would run a call at once."""
         return any(
@@ -291,6 +309,8 @@ class Dispatch:
     def _send(self, worker: WorkerHandle, call_id: int, body: bytes, timeout_s: float | None) -> bool:
         if not worker.send_call(call_id, body, timeout_s):
             self._kernel_short = self._kernel_short or not worker.full
+            if worker.deaf:
+                self._floor.condemn(worker)
             return False
         if not worker.booted or worker.silent:
             self._misplaced = True
@@ -304,6 +324,8 @@ class Dispatch:
         if failpoints.armed:
             failpoints.hit("dispatch.hire")
         worker = self._capacity.acquire(self._share)
-        if worker is not None:
-            self._lifecycle.enlist(worker)
-        return worker
+        if worker is None:
+            return None
+        self._lifecycle.enlist(worker)
+        # Another lease's thread may have heard by now that it could not be forked; then it is closed already.
+        return worker if worker.incarnation in self._floor.workers else None

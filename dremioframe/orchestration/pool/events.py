@@ -111,6 +111,7 @@ class CallLost(NamedTuple):
         stack: What it wrote about itself when it crashed, if anything.
         wall_s: From its start until its end was noticed; None if its start is not known.
         undeliverable: The worker lives: the call has finished, and its payload could not be handed over.
+        undead: The worker lives, though it was killed: the kernel does not let it go yet.
     """
 
     call_id: int
@@ -121,10 +122,11 @@ class CallLost(NamedTuple):
     stack: str
     wall_s: float | None = None
     undeliverable: bool = False
+    undead: bool = False
 
 
 class CallStopped(NamedTuple):
-    """The call is over on our order; its worker, and all that descended from it, is dead.
+    """The call is over on our order; its worker, and all that descended from it, is dead, unless it is undead.
 
     Attributes:
         call_id: The call.
@@ -132,6 +134,7 @@ class CallStopped(NamedTuple):
         stack: Stacks of its threads when it was told to stop, if asked for and if it could be had.
         killed: True if it did not end by itself within its grace.
         wall_s: From its start until its end was noticed; None if its start is not known.
+        undead: As in :class:`CallLost`.
     """
 
     call_id: int
@@ -139,6 +142,7 @@ class CallStopped(NamedTuple):
     stack: str
     killed: bool
     wall_s: float | None = None
+    undead: bool = False
 
 
 class CallOverdue(NamedTuple):

@@ -34,6 +34,9 @@ _PAUSE_S = 0.01
 #: After calls were taken back from a worker its ring is looked at once more: it may have counted on them for a packet.
 _RECHECK_S = 0.001
 
+#: Whoever has not ended so long after SIGKILL sits in the kernel: a network disk that is gone, a frozen control group.
+_KILLED_S = 10.0
+
 NEVER = float("inf")
 
 
@@ -45,24 +48,29 @@ class Floor:
         events: To be told by the current ``wait``, or the next.
         workers: Leased workers that are not known to have ended, by incarnation.
         inboxes: The same by the descriptor of their inbox.
+        killed: Workers that were sent SIGKILL, and until when they may take to end.
+        killed_due: When the first of them should have ended.
         resume_due: When a paused descriptor must be looked at again.
         recheck_due: When the rings must be.
     """
 
-    __slots__ = ("_handlers", "_paused", "epoll", "events", "inboxes", "recheck_due", "resume_due", "workers")
+    __slots__ = ("_handlers", "_paused", "epoll", "events", "inboxes", "killed", "killed_due", "recheck_due",
+                 "resume_due", "workers")  # fmt: skip
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self.events: list[Event] = []
         self.workers: dict[int, WorkerHandle] = {}
         self.inboxes: dict[int, WorkerHandle] = {}
-        self.resume_due = self.recheck_due = NEVER
+        self.killed: dict[WorkerHandle, float] = {}
+        self.resume_due = self.recheck_due = self.killed_due = NEVER
         self._handlers: dict[int, Handler] = {}
         self._paused: list[int] = []
 
     def add(self, worker: WorkerHandle, on_side: Handler) -> None:
         """A worker arrives."""
         self.epoll.register(worker.inbox.fd, _IN)
+        self._unpause(worker.inbox.fd)
         try:
             self.watch(worker.side.fd, on_side)
         except OSError:
@@ -74,6 +82,7 @@ class Floor:
     def remove(self, worker: WorkerHandle) -> None:
         """A worker leaves, or has ended."""
         del self.workers[worker.incarnation]
+        self.killed.pop(worker, None)
         del self.inboxes[worker.inbox.fd]
         self._unregister(worker.inbox.fd)
         self.unwatch(worker.side.fd)
@@ -83,6 +92,7 @@ class Floor:
     def watch(self, fd: int, handler: Handler) -> None:
         """Call ``handler`` whenever ``fd`` is readable."""
         self.epoll.register(fd, _IN)
+        self._unpause(fd)
         self._handlers[fd] = handler
 
     def unwatch(self, fd: int) -> None:
@@ -90,11 +100,12 @@ class Floor:
         if self._handlers.pop(fd, None) is not None:
             self._unregister(fd)
 
-    def forget(self, fd: int) -> None:
-        """The descriptor has been closed, and epoll has forgotten it by itself."""
-        self._handlers.pop(fd, None)
-        if fd in self._paused:
-            self._paused.remove(fd)
+    def forget(self, fd: int, handler: Handler) -> None:
+        """The descriptor has been closed, and epoll has forgotten it by itself. Its number may be another's by now."""
+        if self._handlers.get(fd) == handler:
+            del self._handlers[fd]
+            if fd not in self.inboxes:
+                self._unpause(fd)
 
     def watches(self, fd: int) -> bool:
         """Whether it is watched, or paused."""
@@ -128,8 +139,11 @@ class Floor:
         """End a worker, now. If it has not been forked yet, as soon as it is."""
         worker.condemned = True
         worker.fault = worker.fault or fault
-        if worker.pidfd >= 0 and not (failpoints.armed and failpoints.hit("floor.kill")):
-            termination.kill(worker.pidfd)
+        if worker.pidfd >= 0:
+            if not (failpoints.armed and failpoints.hit("floor.kill")):
+                termination.kill(worker.pidfd)
+            limit = self.killed.setdefault(worker, time.monotonic() + _KILLED_S)
+            self.killed_due = min(self.killed_due, limit)
 
     def close(self) -> None:
         """Stop watching altogether, and forget whose business it was."""
@@ -137,7 +151,12 @@ class Floor:
         self._handlers.clear()
 
     def _unregister(self, fd: int) -> None:
-        if fd in self._paused:
-            self._paused.remove(fd)
-        else:
+        if not self._unpause(fd):
             self.epoll.unregister(fd)
+
+    def _unpause(self, fd: int) -> bool:
+        """False if nobody has paused it. One of a number that is watched anew was closed while it was paused."""
+        if fd not in self._paused:
+            return False
+        self._paused.remove(fd)
+        return True

@@ -1,9 +1,10 @@
 """What a call may leave behind in its worker's process, put back before the next call.
 
-Working directory, umask, environment, signal mask, signal handlers (faulthandler's, too), interval timers, recursion
-limit, trace and profile functions, standard streams with their descriptors (``streams``), and what is seldom changed
-(``settings``). Threads are counted by the worker, which ends itself when they have grown. What is not put back (module
-globals, ``sys.path``, locale, resource limits, warning filters, ...) is documented as such.
+Working directory, umask, environment, time zone, signal mask, signal handlers (faulthandler's, too), interval timers,
+recursion limit, trace and profile functions, standard streams with their descriptors (``streams``), and what is seldom
+changed (``settings``). Threads are counted by the worker, which ends itself when they have grown. What is not put back
+(module globals, ``sys.path``, locale, resource limits, warning filters, ...) is documented as such.
+What only the kernel knows of costs the worker (``remains``).
 
 Looking at everything costs more than a small call does, so this is done where there is reason to:
 
@@ -22,12 +23,13 @@ import os
 import signal
 import sys
 import threading
+import time
 
 # The public twins wrap every answer in an enum: 35 us for the handlers of all signals instead of 1.5.
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 
 from .. import failpoints
-from . import changes, dumps
+from . import changes, dumps, remains
 from .changes import Changes, NotCleaned
 from .settings import Settings
 from .streams import Streams
@@ -42,6 +44,7 @@ _REAL, _VIRTUAL, _PROF = int(signal.ITIMER_REAL), int(signal.ITIMER_VIRTUAL), in
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _chdir, _getcwd, _umask = os.chdir, os.getcwd, os.umask
 _set_timer, _set_handler = signal.setitimer, signal.signal
+_tzset = time.tzset
 _SIG_SETMASK = int(signal.SIG_SETMASK)
 _get_recursion_limit, _set_recursion_limit = sys.getrecursionlimit, sys.setrecursionlimit
 _get_trace, _set_trace, _get_profile, _set_profile = sys.gettrace, sys.settrace, sys.getprofile, sys.setprofile
@@ -82,6 +85,7 @@ class Hygiene:
         "_handler_changes",
         "_handlers",
         "_mask",
+        "_pid",
         "_profile",
         "_recursion",
         "_seldom",
@@ -91,6 +95,7 @@ class Hygiene:
         "_thread_trace",
         "_trace",
         "_umask",
+        "_zone_changes",
     )
 
     def __init__(self, dump_fd: int) -> None:
@@ -100,6 +105,7 @@ class Hygiene:
         """
         changes.watch()
         self._dump_fd = dump_fd
+        self._pid = os.getpid()
         self._handler_changes = Changes.handlers
         os.environ.__class__ = os.environb.__class__ = _CountingEnviron  # two views of the same variables
         self._environ = os.environ
@@ -122,6 +128,7 @@ class Hygiene:
         self._environment = dict(os.environ)
         self._environ_changes = _CountingEnviron.changes
         self._changes = Changes.count
+        self._zone_changes = Changes.zone
 
     def flush(self) -> None:
         """Write out what the call has printed."""
@@ -162,8 +169,14 @@ class Hygiene:
         self._streams.restore()
         if not (failpoints.armed and failpoints.hit("hygiene.directory")):
             self._restore_directory()
+        if wall_ns > _LOOK_AFTER_NS:  # none has left a process in less
+            remains.check_children(self._pid)
+        if Changes.zone != self._zone_changes:  # TZ itself comes next, if that was changed
+            _look_at_zone()
+            self._zone_changes = Changes.zone
         if Changes.seldom != self._seldom or wall_ns > _LOOK_CLOSER_AFTER_NS:
-            self._settings.restore()
+            if not (failpoints.armed and failpoints.hit("hygiene.settings")):
+                self._settings.restore()
             self._seldom = Changes.seldom
         self._changes = Changes.count  # putting back has counted too
 
@@ -197,11 +210,8 @@ class Hygiene:
 
     def _restore_environment(self) -> None:
         os.environ = self._environ  # noqa: B003 - put back if the task had replaced it
-        for name in [name for name in os.environ if name not in self._environment]:
-            del os.environ[name]
-        for name, value in self._environment.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
+        if not (failpoints.armed and failpoints.hit("hygiene.environment")):
+            set_environment(self._environment)
         self._environ_changes = _CountingEnviron.changes
 
     def _restore_directory(self) -> None:
@@ -212,6 +222,24 @@ class Hygiene:
             _chdir(self._cwd)
         except OSError as error:
             raise NotCleaned(f"cannot return to {self._cwd!r}: {error}") from error
+
+
+def set_environment(environ: dict[str, str]) -> None:
+    """Make ``os.environ`` equal to ``environ`` with as few changes as possible: each one calls ``putenv``."""
+    zone = os.environ.get("TZ")
+    for name in [name for name in os.environ if name not in environ]:
+        del os.environ[name]
+    for name, value in environ.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    if environ.get("TZ") != zone:
+        _look_at_zone()
+
+
+def _look_at_zone() -> None:
+    """The time zone is what TZ was when somebody last looked there, whatever TZ is."""
+    if not (failpoints.armed and failpoints.hit("hygiene.time_zone")):
+        _tzset()
 
 
 def _cwd() -> str | None:

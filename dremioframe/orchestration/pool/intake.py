@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from .. import failpoints
 from . import frames
 from .channel import OutOfDescriptors
 from .events import CallLost
@@ -103,7 +104,8 @@ class Intake:
     def _read_other(self, worker: WorkerHandle, packet: bytes) -> bool:
         """Read a packet that is not a plain outcome; False if nothing more is to be read for now."""
         if not packet:  # no death ends the channel: we hold a copy of the worker's end
-            self._floor.condemn(worker, "its channel was shut down by the task")
+            if not (failpoints.armed and failpoints.hit("intake.shut_down")):
+                self._floor.condemn(worker, "its channel was shut down by the task")
             return False
         kind, call_id, detail, number = frames.parse(packet, worker.incarnation, FROM_WORKER)
         if kind != Kind.OUTCOME:
@@ -170,20 +172,26 @@ class Intake:
                 raise ProtocolError("it asks for more looks than it has had calls")
             return
         body = packet[frames.HEADER_SIZE :].decode("utf-8", "replace")
-        if kind != Kind.UNDELIVERABLE and (worker.booted or worker.boot_error):
-            raise ProtocolError("it told twice how its start went")  # and could keep us reading by telling it for ever
-        if kind == Kind.BOOTED:
-            worker.booted = True
-            self._capacity.booted()
-        elif kind == Kind.BOOT_FAILED:
-            worker.boot_error = body or "it did not say why"
-            worker.condemned = True
+        if kind in {Kind.BOOTED, Kind.BOOT_FAILED}:
+            self._on_start(worker, "" if kind == Kind.BOOTED else body or "it did not say why")
         elif call_id in worker.calls:  # UNDELIVERABLE
             wall_s = worker.running_s(call_id)
             del worker.calls[call_id]
             self._floor.events.append(CallLost(call_id, worker.pid, None, None, body, "", wall_s, undeliverable=True))
         else:
             raise ProtocolError(f"an end of call {call_id}, which it does not have")
+
+    def _on_start(self, worker: WorkerHandle, error: str) -> None:
+        """A worker says how its start went. One that was given up meanwhile holds nothing, and ends all the same."""
+        if worker.has_spoken:
+            raise ProtocolError("it told twice how its start went")  # and could keep us reading by telling it for ever
+        worker.has_spoken = True
+        if error:
+            worker.boot_error = error
+            worker.condemned = True
+        elif not worker.boot_error:
+            worker.booted = True
+            self._capacity.booted()
 
     def _on_empty(self, worker: WorkerHandle) -> None:
         """A worker has nothing left to do."""

@@ -37,8 +37,9 @@ def die_with_parent(parent_pid: int) -> bool:
 
     The signal is bound to the parent's *thread*, so this is for children of single-threaded processes only.
     """
-    _call(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    return os.getppid() == parent_pid
+    if not (failpoints.armed and failpoints.hit("kinship.deathsig")):
+        _call(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    return os.getppid() == parent_pid or (failpoints.armed and failpoints.hit("kinship.parent"))
 
 
 def outlive_parent() -> None:
@@ -82,20 +83,40 @@ def end_children() -> None:
     """
     if failpoints.armed and failpoints.hit("kinship.end_children"):
         return
+    hopeless: set[int] | None = None
     while True:
-        try:
-            killed = [kill_child(pid) for pid in children()]
-        except OSError:
-            killed = [True]  # no descriptor to list them by: again in a moment
+        before, hopeless = hopeless, _kill_children()
         try:
             while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
-                pass
+                hopeless = None  # its children are ours now
         except ChildProcessError:
             return
-        if killed and not any(killed):
-            return  # who is left belongs to others, and may live for ever
+        if hopeless and hopeless == before:
+            return  # they may be held, or live, for ever
         # A death is a (blocked, hence pending) SIGCHLD; the limit is for one that the listing has missed.
         signal.sigtimedwait((signal.SIGCHLD,), 0.02)
+
+
+def _kill_children() -> set[int] | None:
+    """Kill all children; gives who is left, if none of them can be waited for: a debugger's zombies, another user's."""
+    try:
+        listed = children()
+        dead = {pid for pid in listed if is_dead(pid)}
+    except OSError:
+        return None  # no descriptor to look by: again in a moment
+    killed = [pid for pid in listed if kill_child(pid) and pid not in dead]
+    return None if killed else set(listed)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether all threads of this child have ended. Its children are not ours before that, even if its first has ended.
+
+    If it is, and cannot be waited for, a debugger holds it.
+    """
+    try:
+        return all(_read_stat(f"{pid}/task/{tid}")[0] in b"ZX" for tid in os.listdir(f"/proc/{pid}/task"))
+    except FileNotFoundError:
+        return True
 
 
 def session_members(sessions: frozenset[int]) -> list[int]:
@@ -130,8 +151,8 @@ def threads() -> list[int]:
     return [int(tid) for tid in os.listdir("/proc/self/task")]
 
 
-def _read_stat(pid: int) -> list[bytes]:
-    """State, parent, process group and session; all empty if there is no such process."""
+def _read_stat(pid: int | str) -> list[bytes]:
+    """State, parent, process group and session; all empty if there is no such process (or ``PID/task/TID``)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             text = stat.read()

@@ -12,6 +12,7 @@ What lives here: these steps. What may not: deciding to end a worker (``stopping
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from signal import SIGKILL
@@ -31,15 +32,21 @@ if TYPE_CHECKING:
     from .shares import Share
     from .stopping import Stops
     from .worker_handle import WorkerHandle
+    from .zygote_client import ZygoteClient
 
     #: Calls that had started when their worker died, and for how many seconds they had run, if that is known.
     Casualties = dict[int, float | None]
 
-#: The zygote must have reported an end by then; it holds a report for half a second at most. If not, it is broken.
+#: The zygote must have reported an end by then; it holds a report for half a second at most. If not, it is continued,
+#: in case somebody has stopped it, and a little later it is broken.
 _REPORT_LIMIT_S = 5.0
+_CONTINUED_S = 1.0
 
 #: A fork that was ordered must have happened by then, unless the zygote is still importing what it was told to preload.
 _FORK_LIMIT_S = 10.0
+
+#: An order of a fork for which the kernel had no buffers is given again after so long.
+_ORDER_AGAIN_S = 0.01
 
 #: A worker that does not get ready has so long to write where it is, before it is killed.
 _DUMP_S = 0.2
@@ -53,8 +60,8 @@ class Lifecycle:
         dying: How many ends are waiting to be reported.
     """
 
-    __slots__ = ("_booting", "_capacity", "_casualties", "_desk", "_floor", "_intake", "_oom", "_share", "_stops",
-                 "_unforked", "due")  # fmt: skip
+    __slots__ = ("_booting", "_capacity", "_casualties", "_continued", "_desk", "_floor", "_intake", "_oom", "_share",
+                 "_stops", "_undead", "_unforked", "due")  # fmt: skip
 
     def __init__(
         self, floor: Floor, desk: Desk, intake: Intake, stops: Stops, capacity: Capacity, share: Share
@@ -66,6 +73,8 @@ class Lifecycle:
         self._capacity = capacity
         self._share = share
         self._casualties: dict[WorkerHandle, tuple[Casualties, float]] = {}  # ended, not reported: (calls, limit)
+        self._continued: ZygoteClient | None = None  # it has said nothing since it was
+        self._undead: dict[int, int] = {}  # pidfds by the calls that they ran
         self._unforked: dict[WorkerHandle, float] = {}  # their process has not been heard of: limit
         self._booting: dict[WorkerHandle, float] = {}  # it has, and was not ready: limit
         self._oom = _OomEvidence()
@@ -79,8 +88,9 @@ class Lifecycle:
         """A worker is ours now."""
         self._floor.add(worker, partial(self._desk.serve, worker))
         self._desk.tell_room()
-        self._unforked[worker] = limit = time.monotonic() + _FORK_LIMIT_S
-        self.due = min(self.due, limit)
+        now = time.monotonic()
+        self._unforked[worker] = now + _FORK_LIMIT_S
+        self.due = min(self.due, now + (_FORK_LIMIT_S if worker.is_ordered else _ORDER_AGAIN_S))
         self.look(worker)
 
     def dismiss(self, worker: WorkerHandle) -> None:
@@ -120,6 +130,7 @@ class Lifecycle:
         self._unforked.pop(worker, None)
         self._booting.pop(worker, None)
         self._floor.take_back(worker)
+        worker.ended_first = not worker.orphaned
         casualties = _casualties(worker)
         self._floor.events += [CallReturned(call_id) for call_id in worker.calls if call_id not in casualties]
         if worker.boot_error or not (casualties or worker.served or worker.condemned):
@@ -131,6 +142,20 @@ class Lifecycle:
         if casualties and worker.order is None:
             self._replace()
         self._settle_if_known(worker)
+
+    def give_up_undead(self, now: float) -> None:
+        """Some have not ended by SIGKILL: the kernel keeps them. Their places are free; nobody waits for them."""
+        killed = self._floor.killed
+        for worker in [worker for worker, limit in killed.items() if limit <= now]:
+            worker.orphaned = worker.orphaned or "cannot tell"
+            worker.undead = True
+            self.on_end(worker)
+        self._floor.killed_due = min(killed.values(), default=NEVER)
+
+    def is_undead(self, call_id: int) -> bool:
+        """Whether the process that was given up with this call is still there."""
+        pidfd = self._undead.get(call_id)
+        return pidfd is not None and not termination.has_ended(pidfd)
 
     def _replace(self) -> None:
         """Order the next worker before it is known how this one ended: a retry will want it, and a fork takes time.
@@ -153,24 +178,53 @@ class Lifecycle:
 
     def expire(self, now: float) -> None:
         """Something that the zygote must have done or said by now is missing: then it never will."""
+        if not all(worker.is_ordered for worker in self._unforked):
+            self._capacity.order()
         silent = [worker for worker, (_, limit) in self._casualties.items() if limit <= now]
         unforked = [worker for worker, limit in self._unforked.items() if limit <= now]
         self._unforked.update(dict.fromkeys(unforked, now + _FORK_LIMIT_S))
         if silent or (unforked and self._capacity.must_fork(now)):
-            self._capacity.distrust_zygote()
-        for worker in silent:
-            worker.orphaned = True
-            self._settle_if_known(worker)
+            self._press_zygote(silent, unforked, now)
         for worker in [worker for worker, limit in self._booting.items() if limit <= now]:
             self._end_boot(worker, now)
         limits = [limit for _, limit in self._casualties.values()]
-        self.due = min(*limits, *self._unforked.values(), *self._booting.values(), NEVER, NEVER)
+        limits += [limit if worker.is_ordered else now + _ORDER_AGAIN_S for worker, limit in self._unforked.items()]
+        self.due = min(*limits, *self._booting.values(), NEVER, NEVER)
+
+    def _press_zygote(self, silent: list[WorkerHandle], unforked: list[WorkerHandle], now: float) -> None:
+        """It does not say or do what it must: continue it, or, if that has not helped, end it."""
+        zygote = self._capacity.zygote
+        if zygote is not None and zygote is not self._continued:
+            self._continued = zygote
+            self._capacity.continue_zygote()
+            self._unforked.update(dict.fromkeys(unforked, now + _CONTINUED_S))
+            for worker in silent:
+                self._casualties[worker] = self._casualties[worker][0], now + _CONTINUED_S
+            return
+        self._capacity.distrust_zygote()
+        for worker in silent:
+            worker.orphaned = worker.orphaned or "did not tell"
+            self._settle_if_known(worker)
+
+    def postpone(self, away_s: float) -> None:
+        """Nobody was there to hear for so long, and who should have spoken may have been stopped, too."""
+        self._capacity.postpone(away_s)
+        for limits in (self._unforked, self._booting):
+            limits.update({worker: limit + away_s for worker, limit in limits.items()})
+        self._floor.killed.update({worker: limit + away_s for worker, limit in self._floor.killed.items()})
+        for worker, (casualties, limit) in self._casualties.items():
+            self._casualties[worker] = casualties, limit + away_s
+        self.due += away_s
 
     def _end_boot(self, worker: WorkerHandle, now: float) -> None:
         """Its time to get ready is over: if it is not, have it write where it is, and then kill it."""
         if worker.booted:
             del self._booting[worker]
         elif not worker.boot_error:
+            self._floor.take_back(worker)
+            if worker.calls:  # one was received since the last look, so it is ready, and that will be heard
+                self._booting[worker] = now + _DUMP_S
+                return
             worker.boot_error = (
                 f"a worker was not ready {boot.START_LIMIT_S:g} s after it was forked; an initializer that hangs?"
             )
@@ -187,6 +241,9 @@ class Lifecycle:
             self._capacity.settled(worker)
             worker.close()
         self._casualties.clear()
+        for pidfd in self._undead.values():
+            os.close(pidfd)
+        self._undead.clear()
 
     def _settle_if_known(self, worker: WorkerHandle) -> None:
         if (
@@ -196,6 +253,8 @@ class Lifecycle:
         ):
             return
         casualties, _ = self._casualties.pop(worker)
+        if worker.exit is not None:
+            self._continued = None
         for call_id, wall_s in casualties.items():
             self._tell(worker, call_id, wall_s)
         if not casualties and not worker.booted and not worker.orphaned and not worker.order:
@@ -205,13 +264,15 @@ class Lifecycle:
         worker.close()
 
     def _tell(self, worker: WorkerHandle, call_id: int, wall_s: float | None) -> None:
-        stack = worker.page.dump()
-        order = worker.order
+        stack, order, pid, undead = worker.page.dump(), worker.order, worker.pid, worker.undead
+        tell = self._floor.events.append
+        if undead and worker.pidfd >= 0:
+            self._undead[call_id], worker.pidfd = worker.pidfd, -1
         if order is not None and order.call_id == call_id:
-            self._floor.events.append(CallStopped(call_id, worker.pid, stack, order.killed, wall_s))
+            tell(CallStopped(call_id, pid, stack, order.killed, wall_s, undead))
             return
         code, signum = worker.exit or (None, None)
-        self._floor.events.append(CallLost(call_id, worker.pid, code, signum, _story(worker, self._oom), stack, wall_s))
+        tell(CallLost(call_id, pid, code, signum, _story(worker, self._oom), stack, wall_s, undead=undead))
 
 
 def _casualties(worker: WorkerHandle) -> Casualties:
@@ -260,10 +321,14 @@ def _oom_kills() -> memory.OomKills | None:
 
 
 def _story(worker: WorkerHandle, oom: _OomEvidence) -> str:
-    if worker.fault:
-        return f"was ended because {worker.fault}"
+    reason = worker.fault or ("its channel was shut down by the task" if worker.deaf else "")
+    if reason or worker.undead:
+        ended = f"was ended because {reason}" if reason else "was killed"
+        return ended + "; it does not end: the kernel keeps it" * worker.undead
     if worker.exit is None:
-        return "was killed because its fork server had ended"
+        if worker.ended_first:
+            return f"ended; how is not known, because its fork server {worker.orphaned}"
+        return f"was killed because its fork server {worker.orphaned}"
     if worker.exit[1] != SIGKILL:
         return termination.describe_exit(*worker.exit, worker.farewell)
     return termination.describe_exit(*worker.exit, worker.farewell, oom.take()) + _memory_story()

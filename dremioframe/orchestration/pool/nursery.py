@@ -100,6 +100,10 @@ class Nursery:
         """Whether the zygote must be forking by now what it was told to."""
         return self.ready or now >= self._ready_by
 
+    def postpone(self, away_s: float) -> None:
+        """Give it so much longer to get ready."""
+        self._ready_by += away_s
+
     def cancel(self, worker: WorkerHandle) -> None:
         """A worker is not wanted any more; nothing is done about a fork that was ordered."""
         if worker in self._unordered:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 
+from .. import failpoints
 from ..payload.segments import File, Segment
 from . import footprint, frames, status_page
 from .channel import Closed, OutOfDescriptors
@@ -84,7 +85,7 @@ class Ports:
         Raises:
             RequestFailed: The coordinator refused, the call is over, or this is a process that the task has forked.
         """
-        if _getpid() != self._pid:
+        if _getpid() != self._pid and not (failpoints.armed and failpoints.hit("ports.stranger")):
             raise RequestFailed("a process forked by a task cannot ask the coordinator for anything")
         if len(body) > frames.PACKET_LIMIT - frames.HEADER_SIZE:
             raise RequestFailed(f"a question of {len(body)} bytes is too long")
@@ -141,7 +142,7 @@ class Ports:
             RequestFailed: It is not our channel any more.
         """
         try:
-            if self._side.identity() == self._identity:
+            if self._side.identity() == self._identity or (failpoints.armed and failpoints.hit("ports.identity")):
                 return
         except OSError:
             pass

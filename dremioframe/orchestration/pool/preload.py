@@ -5,6 +5,8 @@ first import. So a module that leaves threads running is refused by name, rather
 
 While user code is imported here, nobody runs the fork server's loop, which is what ends everything when the coordinator
 dies. A thread does that meanwhile, and limits the time that all this may take; it is gone before anything is forked.
+
+Processes that a module has started are for all workers: they live as long as the fork server.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Threads that are about to end when the import returns get so long.
 _SETTLE_S = 1.0
+
+#: The guard looks so often whether the import takes too long.
+_LOOK_S = 0.5
 
 _GUARD = "dremioframe-guard"
 
@@ -95,9 +100,11 @@ class _Guard:
         os.close(self._stop)
 
     def _watch(self) -> None:
-        heard = self._poll.poll(self._limit_s * 1000)
-        if not heard:
-            self._give_up(self._story())
+        looks = self._limit_s / _LOOK_S  # counted, because all of us may be stopped meanwhile
+        while not (heard := self._poll.poll(_LOOK_S * 1000)):
+            looks -= 1
+            if looks <= 0:
+                self._give_up(self._story())
         if any(fd != self._stop for fd, _ in heard):
             os.killpg(0, signal.SIGKILL)
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 
+from .. import failpoints
 from . import frames
 from .frames import ProtocolError
 from .status_page import READ, RING_BYTES, WRITTEN
@@ -62,7 +63,12 @@ class RingWriter:
             if at <= _LAST_START:
                 self._bytes[at : at + _HEADER_SIZE] = _SKIP
             at = 0
+        watched = failpoints.armed
+        if watched and failpoints.hit("ring.order"):
+            self._slots[WRITTEN] = end
         self._bytes[at : at + size] = frame
+        if watched:
+            failpoints.hit("ring.between")
         self._slots[WRITTEN] = self._written = end
         return True
 

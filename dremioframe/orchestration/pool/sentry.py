@@ -18,6 +18,7 @@ import os
 import select
 import signal
 
+from .. import failpoints
 from . import kinship
 from .boot import CONTROL_FD, COORDINATOR_FD
 
@@ -39,6 +40,8 @@ def leave_behind() -> int:
     zygote = os.fork()
     if zygote:
         _watch(zygote)
+    if failpoints.armed:
+        failpoints.hit("sentry.newborn")
     if not kinship.die_with_parent(pid):  # as long as it is busy booting, and hears of nothing
         os._exit(1)
     os.setsid()  # a zygote that gives up kills its whole group
@@ -51,12 +54,13 @@ def _watch(zygote: int) -> NoReturn:
     ended = os.pidfd_open(zygote)
     poll = select.poll()
     poll.register(ended, select.POLLIN)
-    poll.register(COORDINATOR_FD, select.POLLIN)
+    if not (failpoints.armed and failpoints.hit("sentry.coordinator")):
+        poll.register(COORDINATOR_FD, select.POLLIN)
     if all(fd != ended for fd, _ in poll.poll()):
         poll.unregister(COORDINATOR_FD)
-        if not poll.poll(_CLEANING_S * 1000):
-            os.kill(zygote, signal.SIGKILL)
-    exited = os.waitid(os.P_PID, zygote, os.WEXITED | os.WNOWAIT)
+        poll.poll(_CLEANING_S * 1000)  # if it lives on it is ended as every child is
+    # The wait is not to last: a debugger may hold what is left of it.
+    exited = os.waitid(os.P_PID, zygote, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     kinship.end_children()
     if exited is not None and exited.si_code != os.CLD_EXITED:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -11,10 +11,19 @@ What lives here: counting. What may not: processes. Guarded by the lock of ``cap
 
 from __future__ import annotations
 
+import errno
 import time
 
 from .. import failpoints
 from ..errors import WorkerStartError
+
+#: What a system call says that this kernel does not have, or that a sandbox does not allow. It will not say otherwise
+#: the next time.
+_FORBIDDEN = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
+_ADVICE = (
+    "; workers need memfd_create, pidfd_open and prctl, and this kernel or sandbox lacks or forbids one of them: use "
+    "executor='thread'"
+)
 
 _FAILURES_ALLOWED = 3
 _PASSING_ALLOWED = 10  # with the delays below these take 9 s
@@ -68,6 +77,13 @@ class Starts:
         else:
             self._failures += 1
         self._why = why.strip() or "no reason is known"
+
+    def refused(self, error: OSError | WorkerStartError) -> None:
+        """No order could be given: the system is short of something, or lacks it altogether."""
+        number = error.errno if isinstance(error, OSError) else None
+        final = number in _FORBIDDEN and not (failpoints.armed and failpoints.hit("starts.forbidden"))
+        advice = _ADVICE if final else ""
+        self.failed(f"cannot start a worker: {error}{advice}", passing=number is not None, final=final)
 
     def must_wait(self) -> bool:
         """Whether the delay is not over, or there is nothing to wait for."""

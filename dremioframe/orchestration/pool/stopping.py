@@ -126,6 +126,13 @@ class Stops:
                 self._tell(worker, order, now)
             self.due = min(self.due, order.kill_at, order.tell_at)
 
+    def postpone(self, away_s: float) -> None:
+        """Nobody was there to see workers end for so long: it does not count as grace."""
+        for worker in self._ordered:
+            if worker.order is not None:
+                worker.order.kill_at += away_s
+        self.due = min(self.due, time.monotonic())  # and is worked out anew
+
     def _tell(self, worker: WorkerHandle, order: Order, now: float) -> None:
         """Tell a worker to end, unless it knows or its stack is still to come."""
         waited_s = now - order.asked_at

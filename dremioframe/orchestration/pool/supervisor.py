@@ -25,6 +25,7 @@ from __future__ import annotations
 import time
 
 from ..errors import WorkerStartError
+from ..waiting import LOOK_UP_S
 from .bell import Bell
 from .channel import OutOfDescriptors
 from .deadlines import Deadlines
@@ -57,9 +58,8 @@ _monotonic = time.monotonic
 #: ``close`` waits so long for killed workers; they have been sent SIGKILL.
 _CLOSE_LIMIT_S = 2.0
 
-#: The loop looks up at least this often. A signal that comes just before the sleep, or that the kernel gives to another
-#: thread, ends no sleep; its handler runs when this thread looks up.
-_LONGEST_SLEEP_S = 0.5
+#: A turn that takes longer was no turn: this process was stopped, or all of them were, or user code kept the thread.
+_LONGEST_TURN_S = 2 * LOOK_UP_S
 
 
 class Lease:
@@ -84,8 +84,8 @@ class Lease:
         self._capacity = capacity
         self._floor, self._bell = _ready_to_listen()
         floor = self._floor
-        self._retreating = False  # some worker is to leave as soon as it is empty
         self._zygote: ZygoteClient | None = None
+        self._looked_up = _monotonic()
         window = Window()
         self._desk = desk = Desk(floor, on_request, store)
         self._intake = Intake(floor, desk, window, capacity, ended_type)
@@ -152,13 +152,9 @@ class Lease:
         for worker in list(self._floor.workers.values()):
             self._stops.kill(worker)
 
-    def started_at(self, call_id: int) -> float | None:
-        """When the call began to run, CLOCK_MONOTONIC seconds; None while it waits, and when it is over."""
-        worker = self._holder(call_id)
-        if worker is None:
-            return None
-        running, started_ns = worker.running()
-        return started_ns / 1e9 if running == call_id else None
+    def is_undead(self, call_id: int) -> bool:
+        """Whether the process that a call was given up with is still there."""
+        return self._lifecycle.is_undead(call_id)
 
     def _holder(self, call_id: int) -> WorkerHandle | None:
         for worker in self._floor.workers.values():
@@ -207,8 +203,8 @@ class Lease:
             self._read_mail()
         if self._dispatch.backlog:
             self._dispatch.flush()
-        if self._retreating or capacity.hungry:
-            self._share_out()
+        if self._dispatch.retreating or capacity.hungry:
+            self._dispatch.share_out()
         if self._dispatch.starved and not self._floor.workers and not self._floor.events:
             capacity.check_hope()  # with a worker there is hope
 
@@ -226,8 +222,23 @@ class Lease:
             self._dispatch.due(now),
             floor.resume_due,
             floor.recheck_due,
+            floor.killed_due,
         )
-        sleep_s = 0.0 if floor.events or self._bell.rung else min(max(0.0, due - now), _LONGEST_SLEEP_S)
+        sleep_s = 0.0 if floor.events or self._bell.rung else min(max(0.0, due - now), LOOK_UP_S)
+        self._listen(sleep_s)
+        now = _monotonic()
+        if now - self._looked_up > _LONGEST_TURN_S:
+            # Whoever was to do something meanwhile may have been away, too.
+            self._lifecycle.postpone(now - self._looked_up)
+            self._stops.postpone(now - self._looked_up)
+        self._looked_up = now
+        if now >= due:
+            self._expire(now)
+        return now
+
+    def _listen(self, sleep_s: float) -> None:
+        """Sleep until something can be read, and read it; outcomes first."""
+        floor = self._floor
         late = []
         for fd, _ in floor.epoll.poll(sleep_s):
             worker = floor.inboxes.get(fd)
@@ -239,10 +250,6 @@ class Lease:
             self._handle(fd)
         if self._bell.mail:
             self._read_mail()
-        now = _monotonic()
-        if now >= due:
-            self._expire(now)
-        return now
 
     def _handle(self, fd: int) -> None:
         handler = self._floor.handler(fd)
@@ -254,7 +261,11 @@ class Lease:
             self._floor.pause(fd)
 
     def _expire(self, now: float) -> None:
-        """Something is due. Everything that can be read is read before, so nobody is judged by stale news."""
+        """Something is due. Everything that can be read is read before, so nobody is judged by stale news.
+
+        Once more, for a poll whose time passes while this process is stopped ends without having looked.
+        """
+        self._listen(0.0)
         self._floor.recheck_due = NEVER
         for worker in list(self._floor.workers.values()):
             if not worker.ring.is_empty:
@@ -267,6 +278,8 @@ class Lease:
         for part in (self._deadlines, self._memory_limits, self._stops, self._silence, self._lifecycle):
             if now >= part.due:
                 part.expire(now)
+        if now >= self._floor.killed_due:
+            self._lifecycle.give_up_undead(now)
         if now >= self._dispatch.crowd_due:
             self._dispatch.uncrowd(now)
         if self._dispatch.may_retry(now):
@@ -289,8 +302,8 @@ class Lease:
             self._follow_zygote()
             if worker is None:
                 self._bell.rung = True
-                if self._retreating:
-                    self._share_out()  # perhaps nobody needs them any more, and then they may be filled again
+                if self._dispatch.retreating:
+                    self._dispatch.share_out()  # perhaps nobody needs them any more, and then they may be filled again
             elif worker.incarnation in self._floor.workers or not self._capacity.is_owner(worker, self._share):
                 self._lifecycle.look(worker)
             else:
@@ -306,23 +319,10 @@ class Lease:
             return
         floor = self._floor
         if self._zygote is not None:
-            floor.forget(self._zygote.control_fd)
+            floor.forget(self._zygote.control_fd, self._capacity.listen)
         self._zygote = self._capacity.zygote
         if self._zygote is not None:
             floor.watch(self._zygote.control_fd, self._capacity.listen)
-
-    def _share_out(self) -> None:
-        """Give workers back: idle ones if others need them, those above the fair share as they become empty."""
-        surplus = self._capacity.surplus(self._share)
-        wanted = self._capacity.others_hungry(self._share)
-        for worker in list(self._floor.workers.values()):
-            if not worker.calls and not worker.condemned and (surplus > 0 or wanted):
-                self._lifecycle.dismiss(worker)
-                surplus -= 1
-        for worker in sorted(self._floor.workers.values(), key=lambda worker: len(worker.calls)):
-            worker.leaving = surplus > 0 and not worker.condemned
-            surplus -= worker.leaving
-        self._retreating = any(worker.leaving for worker in self._floor.workers.values())
 
     # -------------------------------------------------------------------------------------------------------------- end
 

@@ -7,21 +7,15 @@ parent may signal safely (``zygote``).
 
 from __future__ import annotations
 
-import os
+import select
 import signal
-import time
 
 from .. import failpoints
-from . import kinship
 from .status_page import Farewell
 
 #: Makes a worker write the stacks of its threads, from C, whatever it is doing. A real-time signal because tasks and
 #: libraries use SIGUSR1 and SIGUSR2.
 DUMP_SIGNAL = signal.SIGRTMIN + 11
-
-#: How often it is looked for what is left of a session, and the pause where that could not be done.
-_SWEEPS = 20
-_SWEEP_AGAIN_S = 0.05
 
 _ADVICE: dict[int, str] = {
     signal.SIGKILL: "usually the kernel's out-of-memory killer, or somebody's kill -9",
@@ -39,7 +33,7 @@ _ADVICE: dict[int, str] = {
 _FAREWELLS = {
     Farewell.CHANNEL_LOST: "its channel to the coordinator was closed or replaced by the task",
     Farewell.RUNNER_FAILED: "an internal error, printed to its standard error",
-    Farewell.TERMINATED: "it was told to end by SIGTERM from outside",
+    Farewell.TERMINATED: "it was told to end by SIGTERM, from outside or by its task",
 }
 
 
@@ -77,45 +71,16 @@ def resume(pidfd: int) -> None:
     send(pidfd, signal.SIGCONT)
 
 
+def has_ended(pidfd: int) -> bool:
+    """Whether the process is no more."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def kill(pidfd: int) -> None:
     """End a process at once. Its group and descendants are the zygote's business, which sees it end."""
     send(pidfd, signal.SIGKILL)
-
-
-def kill_sessions(sessions: frozenset[int]) -> None:
-    """End all processes of these sessions, whose parent, the zygote, is dead.
-
-    Each is opened first and looked at again afterwards, so a number that was given to a stranger meanwhile is spared.
-    Asked again until none is left, because they may fork; a bounded number of times, because they may never die.
-
-    Raises:
-        OSError: For a second there was no descriptor to look by.
-    """
-    for left in reversed(range(_SWEEPS)):
-        try:
-            members = kinship.session_members(sessions)
-            for pid in members:
-                _kill_member(pid, sessions)
-        except OSError:
-            if not left:
-                raise
-            time.sleep(_SWEEP_AGAIN_S)
-        else:
-            if not members:
-                return
-
-
-def _kill_member(pid: int, sessions: frozenset[int]) -> None:
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        stat = kinship.read_stat(pid)
-        if stat is not None and stat[1] in sessions:
-            kill(pidfd)
-    finally:
-        os.close(pidfd)
 
 
 def describe_exit(exit_code: int | None, signum: int | None, farewell: int = Farewell.NONE, evidence: str = "") -> str:

@@ -27,6 +27,7 @@ import time
 
 from .. import failpoints
 from ..errors import TaskCancelled
+from ..payload import as_found
 from ..payload.store import write_segment
 from . import dumps, frames, status_page
 from .changes import Changes
@@ -54,7 +55,7 @@ __all__ = ["Ports", "RequestFailed", "become"]
 
 # Bound now: a task may replace any of these in their modules, and this code runs after it.
 _getpid, _exit, _monotonic_ns, _getrusage = os.getpid, os._exit, time.monotonic_ns, resource.getrusage
-_open, _getsignal = open, signal.getsignal
+_open, _getsignal, _signal, _sigmask, _kill = open, signal.getsignal, signal.signal, signal.pthread_sigmask, os.kill
 _BODY = frames.HEADER_SIZE
 # Of those that Python has started, whoever did; threading.active_count() takes a lock and six times as long.
 _count_threads = _thread._count  # noqa: SLF001 - there is no public one
@@ -126,6 +127,8 @@ class _Worker:
         """Run calls until the process is ended from outside, or has to end itself."""
         self._hygiene = self._ports.hygiene = Hygiene(self._dump_fd)
         Changes.on_handler = self._note_handler
+        self._note_handler()  # an initializer may have set one of its own
+        as_found.note()
         self._threads = _count_threads()
         usage = _getrusage(_RUSAGE_SELF)
         self._cpu_s, self._peak_kib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
@@ -158,9 +161,7 @@ class _Worker:
             try:
                 ports.on_stop()
             except Exception:  # noqa: BLE001 - the task's own hook: told, and the task is stopped all the same
-                import traceback
-
-                traceback.print_exc()
+                _print_exception()
         raise TaskCancelled
 
     def _note_handler(self) -> None:
@@ -305,23 +306,28 @@ class _Worker:
             _exit(0)
         if self._ports.stopping:
             self._end_by_sigterm()
-        import traceback
-
         sys.stderr = sys.__stderr__
-        traceback.print_exc()
+        _print_exception()
         self._end(Farewell.RUNNER_FAILED)
 
     def _end_by_sigterm(self) -> NoReturn:
         if _getpid() == self.pid:
             self._slots[_FAREWELL] = Farewell.TERMINATED
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
-        os.kill(_getpid(), signal.SIGTERM)
+        _signal(signal.SIGTERM, signal.SIG_DFL)
+        _sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+        _kill(_getpid(), signal.SIGTERM)
         _exit(1)
 
     def _end(self, farewell: int) -> NoReturn:
         self._slots[_FAREWELL] = farewell
         _exit(0 if farewell == Farewell.RETIRED else 1)
+
+
+def _print_exception() -> None:
+    with as_found.AsFound():
+        import traceback
+
+        traceback.print_exc()
 
 
 def _size(parts: Sequence[Any]) -> int:

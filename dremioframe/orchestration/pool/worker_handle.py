@@ -1,18 +1,17 @@
 """One worker as the coordinator sees it: its channels, its page, the calls it holds, and how it ended.
 
 What lives here: state of one worker and what can be done with its descriptors. What may not: choosing among workers
-(``supervisor``, ``capacity``) and reacting to what it does (``lifecycle``, ``stopping``). A handle is used by one
+(``dispatch``, ``capacity``) and reacting to what it does (``lifecycle``, ``stopping``). A handle is used by one
 thread at a time: the lease's that has it, or whoever holds the pool's lock while it is idle.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import time
 
 from .. import failpoints
-from . import channel, frames, kinship, status_page
+from . import channel, frames, kinship, status_page, termination
 from .frames import Kind, ProtocolError
 from .ring import RingReader
 from .status_page import StatusPage
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from ..payload.segments import Segment
     from .channel import Channel
     from .stopping import Order
-
-_POLLIN = select.POLLIN
 
 #: The kernel's own limit (PID_MAX_LIMIT).
 _LARGEST_PID = 1 << 22
@@ -43,17 +40,21 @@ class WorkerHandle:
         pidfd: Descriptor of the process, or -1 as long as the zygote has not told.
         sent: Calls sent to it and not taken back, in its whole life.
         looks: How often it has asked for a look at its ring.
-        booted: It said that it is ready.
-        boot_error: What it said when it could not start.
+        has_spoken: It has said how its start went.
+        booted: It said that it is ready, and we had not given it up by then.
+        boot_error: Why it did not start: its own word, its zygote's, or ours if it took too long.
         served: It has finished a call.
         full: Its inbox takes no more for now.
+        deaf: A task has shut its inbox down: it hears of no call any more, and what it says still counts.
         silent: It did not react when last looked at, and gets calls only if nobody else can have them.
         leaving: Somebody else is to have it when it is empty.
         condemned: It gets no further call and is about to end; ``fault`` may say why.
         fault: Why we ended it, if that was its fault.
-        orphaned: Its zygote is dead; nobody will report how it ended.
+        orphaned: Nobody will report how it ended: what became of its zygote, or empty.
+        ended_first: Its end was noticed before that of its zygote.
         exit: (exit code, signal) as the zygote reported them.
         order: It was told to end because of one of its calls.
+        undead: It was killed and does not end.
         results: Segments that came ahead of their outcomes, by call.
         unclaimed: An outcome whose segment could not be taken yet: (call, detail, wall time, packet).
         unclaimed_since: When that was tried first.
@@ -68,9 +69,12 @@ class WorkerHandle:
         "booted",
         "calls",
         "condemned",
+        "deaf",
+        "ended_first",
         "exit",
         "fault",
         "full",
+        "has_spoken",
         "inbox",
         "incarnation",
         "leaving",
@@ -88,6 +92,7 @@ class WorkerHandle:
         "silent",
         "unclaimed",
         "unclaimed_since",
+        "undead",
     )
 
     def __init__(
@@ -106,17 +111,21 @@ class WorkerHandle:
         self._pid = 0
         self.sent = 0
         self.looks = 0
+        self.has_spoken = False
         self.booted = False
         self.boot_error = ""
         self.served = False
         self.full = False
+        self.deaf = False
         self.silent = False
         self.leaving = False
         self.condemned = False
         self.fault = ""
-        self.orphaned = False
+        self.orphaned = ""
+        self.ended_first = False
         self.exit: tuple[int | None, int | None] | None = None
         self.order: Order | None = None
+        self.undead = False
         self.results: dict[int, Segment] = {}
         self.unclaimed: tuple[int, int, int, bytes] | None = None
         self.unclaimed_since: float | None = None
@@ -168,6 +177,11 @@ class WorkerHandle:
         """Whether calls may be sent to it at all."""
         return not (self.condemned or self.leaving or self.full)
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the zygote was told to fork it."""
+        return self._worker_side is None
+
     def worker_fds(self) -> tuple[int, int, int]:
         """The descriptors that become the worker's own: inbox, side channel, page."""
         assert self._worker_side is not None
@@ -180,9 +194,13 @@ class WorkerHandle:
             self._worker_side = None
 
     def send_call(self, call_id: int, body: bytes, timeout_s: float | None) -> bool:
-        """Put a call into its inbox; False if that is full, or the kernel short of buffers."""
+        """Put a call into its inbox; False if that is full, or the kernel short of buffers, or the worker deaf."""
         self.calls[call_id] = timeout_s  # first: what was sent and is not known would be taken for a lie when it ends
-        if not self.inbox.send(frames.pack_call(self._call_mark, call_id, body)):
+        try:
+            is_sent = self.inbox.send(frames.pack_call(self._call_mark, call_id, body))
+        except channel.Closed:  # not by its end: of that end we hold a copy
+            is_sent, self.deaf = False, True
+        if not is_sent:
             del self.calls[call_id]
             self.full = bool(self.calls)  # an empty one is not full, and no outcome would ever say that it has room
             return False
@@ -248,10 +266,8 @@ class WorkerHandle:
     def is_dead(self) -> bool:
         """Whether its process has ended, if that can be known yet."""
         if self.pidfd < 0:
-            return self.orphaned or self.exit is not None
-        poll = select.poll()
-        poll.register(self.pidfd, _POLLIN)
-        return bool(poll.poll(0))
+            return bool(self.orphaned) or self.exit is not None
+        return termination.has_ended(self.pidfd)
 
     def close(self) -> None:
         """Give all descriptors back."""

@@ -20,8 +20,9 @@ either: ``exec`` keeps the process.) Then it kills everything below it and ends.
 
 It is the only reaper. A worker that has ended stays a zombie until its process group has been killed, so the group's
 number cannot belong to somebody else by then. What the worker's tasks had left behind (workers adopt orphans, and
-leave them to the zygote) is killed too, until no child is left that is no worker. Only then the exit is reported, so
-whoever hears of it may rely on the whole tree being gone.
+leave them to the zygote) is killed too, until no child is left but workers and what preloaded modules have started.
+Only then the exit is reported, so whoever hears of it may rely on the whole tree being gone. No wait for a single
+process lasts: a zombie that a debugger holds cannot be reaped until that lets go.
 
 All signals are blocked here from start to end: its life is bound to the coordinator's and to nothing else, and no
 signal can hit a child between its fork and the reset of its signal handling.
@@ -60,6 +61,16 @@ if TYPE_CHECKING:
 #: the kernel uninterruptibly must not hold up a run.
 _REPORT_HELD_S = 0.5
 
+#: It is looked again so often for what no event tells: that a debugger has let go of a dead child, that a descriptor is
+#: free, that the coordinator reads.
+_HELD_LOOK_S = 0.1
+_LOOK_S = 0.01
+
+#: So many strangers are ended in one turn of the loop: there may be tens of thousands, and others wait to be served.
+_AT_ONCE = 1000
+
+_NEVER = float("inf")
+
 
 def main(boot: BootMessage) -> NoReturn:
     """Be the zygote of the coordinator that wrote ``boot``."""
@@ -83,7 +94,8 @@ def main(boot: BootMessage) -> NoReturn:
         newborn = birth.prepare(boot["runner"], boot["initializer"], boot["spill_dir"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
         _refuse_to_boot(control, story(error))
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    if not (failpoints.armed and failpoints.hit("zygote.block_signals")):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if not (failpoints.armed and failpoints.hit("zygote.reset_signals")):
         birth.reset_signals()
     gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every shared page
@@ -119,11 +131,14 @@ class _Zygote:
         self._strangers: set[int] = set()  # pids of watched children that are no workers
         self._foreign: set[int] = set()  # of those that belong to another user: they can only be waited for
         self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
-        self._held: deque[tuple[float, bytes]] = deque()  # exit reports that wait for strangers to be gone
-        self._unswept = False  # it could not be seen which children there are
+        self._preloaded = frozenset(kinship.children())  # never reaped, so that these numbers stay theirs
+        self._unreaped: dict[int, int] = {}  # pid -> incarnation or 0, of the dead whom a debugger holds
+        self._held: dict[int, tuple[float, bytes]] = {}  # incarnation -> exit report, until strangers are gone
+        self._sweep_at = _NEVER  # when it is to be looked for strangers
         self._epoll = select.epoll()
         for fd in self._guarded:
-            self._epoll.register(fd, select.EPOLLIN)
+            if not (fd == COORDINATOR_FD and failpoints.armed and failpoints.hit("zygote.coordinator")):
+                self._epoll.register(fd, select.EPOLLIN)
         self._epoll.register(CONTROL_FD, select.EPOLLIN)
 
     def serve(self) -> NoReturn:
@@ -139,7 +154,9 @@ class _Zygote:
                         self._obey()
                     else:
                         self._bury(fd)
-                if self._unswept:
+                for pid, incarnation in list(self._unreaped.items()):
+                    self._reap(pid, incarnation)
+                if self._sweep_at <= time.monotonic():  # one for all deaths: each costs as much as there are children
                     self._sweep()
                 self._release_reports()
                 self._flush()
@@ -194,7 +211,7 @@ class _Zygote:
             pidfd = self._watch(pid)
         except OSError:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            self._sweep_at = 0.0  # to reap it
             raise
         self._workers[pid] = incarnation
         self._say(frames.pack(Kind.FORKED, incarnation, detail=pid), (pidfd,))
@@ -204,45 +221,67 @@ class _Zygote:
     def _bury(self, pidfd: int) -> None:
         """A child has ended: kill its group while its number is still its own, then reap, then look for orphans."""
         pid = self._watched.pop(pidfd)
-        exited = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert exited is not None  # it has been seen to end
-        incarnation = self._workers.pop(pid, None)
-        whole_tree = not (failpoints.armed and failpoints.hit("zygote.tree"))
-        if incarnation is not None and whole_tree:
-            _kill_group(pid)
-        if failpoints.armed:
-            failpoints.hit("zygote.reap")
-        os.waitpid(pid, 0)
         self._withdraw(pidfd)
         self._epoll.unregister(pidfd)
         os.close(pidfd)
         self._strangers.discard(pid)
         self._foreign.discard(pid)
-        if incarnation is not None:
-            code = exited.si_status if exited.si_code == os.CLD_EXITED else None
-            signum = exited.si_status if code is None else None
-            report = frames.pack(Kind.EXITED, incarnation, detail=pid, number=frames.pack_exit(code, signum))
-            self._held.append((time.monotonic() + _REPORT_HELD_S, report))
+        incarnation = self._workers.pop(pid, 0)
+        whole_tree = not (failpoints.armed and failpoints.hit("zygote.tree"))
+        if incarnation and whole_tree:
+            _kill_group(pid)
+        if failpoints.armed:
+            failpoints.hit("zygote.reap")
+        if incarnation:
+            unknown = frames.pack(Kind.EXITED, incarnation, detail=pid, number=frames.pack_exit(None, None))
+            self._held[incarnation] = (time.monotonic() + _REPORT_HELD_S, unknown)
+        self._reap(pid, incarnation)
         if whole_tree and not (failpoints.armed and failpoints.hit("zygote.sweep")):
-            self._sweep()
+            self._sweep_at = 0.0
+
+    def _reap(self, pid: int, incarnation: int) -> None:
+        """Let go of a dead child's number, unless a debugger holds it; note how it ended if that is to be told."""
+        exited = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        if exited is None:
+            self._unreaped[pid] = incarnation
+            return
+        self._unreaped.pop(pid, None)
+        if incarnation in self._held:
+            code = exited.si_status if exited.si_code == os.CLD_EXITED else None
+            number = frames.pack_exit(code, exited.si_status if code is None else None)
+            report = frames.pack(Kind.EXITED, incarnation, detail=pid, number=number)
+            self._held[incarnation] = (self._held[incarnation][0], report)
 
     def _sweep(self) -> None:
-        """Kill every child that is no worker. Each one's death leads here again, and so to its own children."""
-        self._unswept = False
+        """End children that are neither workers nor preloaded.
+
+        When one is dead its own children are ours, so it is looked again.
+        """
+        self._sweep_at = _NEVER
+        if failpoints.armed:
+            failpoints.hit("zygote.children")
         try:
             children = kinship.children()
-        except OSError:  # no descriptor to list them by: again in a moment
-            self._unswept = True
+        except OSError:  # no descriptor to list them by
+            self._sweep_at = time.monotonic() + _LOOK_S
             return
-        for pid in children:
-            if pid in self._workers or pid in self._strangers or pid in self._foreign:
-                continue
-            killed = kinship.kill_child(pid)
-            try:
-                self._watch(pid)
-            except OSError:
-                self._unswept = True  # it dies all the same, but has to be reaped
-                continue
+        known = self._strangers | self._foreign | self._preloaded | self._workers.keys() | self._unreaped.keys()
+        fresh = [pid for pid in children if pid not in known]
+        for pid in fresh[:_AT_ONCE]:
+            self._end_stranger(pid)
+        if len(fresh) > _AT_ONCE:
+            self._sweep_at = 0.0
+
+    def _end_stranger(self, pid: int) -> None:
+        killed = kinship.kill_child(pid)
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):  # most of a crowd are dead: a descriptor for each would not be there
+            self._sweep_at = 0.0
+            return
+        try:
+            self._watch(pid)
+        except OSError:  # it dies all the same, but has to be reaped
+            self._sweep_at = min(self._sweep_at, time.monotonic() + _LOOK_S)
+        else:
             (self._strangers if killed else self._foreign).add(pid)
 
     def _watch(self, pid: int) -> int:
@@ -273,17 +312,22 @@ class _Zygote:
 
     def _release_reports(self) -> None:
         now = time.monotonic()
-        while self._held and (not (self._strangers or self._unswept) or self._held[0][0] <= now):
-            if failpoints.armed:
-                failpoints.hit("zygote.report")
-            self._say(self._held.popleft()[1])
+        unknown = self._unreaped.values()
+        for incarnation, (limit, report) in list(self._held.items()):
+            if limit <= now or not (self._strangers or self._sweep_at < _NEVER or incarnation in unknown):
+                if failpoints.armed:
+                    failpoints.hit("zygote.report")
+                del self._held[incarnation]
+                self._say(report)
 
     def _patience_s(self) -> float:
-        if self._unswept:
-            return 0.01
-        if self._held:
-            return max(0.0, self._held[0][0] - time.monotonic())
-        return 0.01 if self._outgoing else -1
+        now = time.monotonic()
+        at = min([self._sweep_at, *(limit for limit, _ in self._held.values())])
+        if self._outgoing:
+            at = min(at, now + _LOOK_S)
+        if self._unreaped:
+            at = min(at, now + _HELD_LOOK_S)
+        return max(0.0, at - now) if at < _NEVER else -1
 
     def _say(self, packet: bytes, fds: tuple[int, ...] = ()) -> None:
         """Tell the coordinator; kept in order, and kept for later if it does not read."""
@@ -298,8 +342,8 @@ class _Zygote:
             self._outgoing.popleft()
 
     def _withdraw(self, pidfd: int) -> None:
-        """A descriptor that has not been sent yet is about to be closed: the worker is gone, and EXITED will say so."""
-        self._outgoing = deque((packet, () if fds == (pidfd,) else fds) for packet, fds in self._outgoing)
+        """A descriptor is about to be closed: if its worker's birth is still to be told, its end alone will do."""
+        self._outgoing = deque((packet, fds) for packet, fds in self._outgoing if fds != (pidfd,))
 
 
 def _flush_output() -> None:

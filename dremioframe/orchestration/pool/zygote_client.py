@@ -158,7 +158,7 @@ class ZygoteClient:
     def end(self) -> str:
         """Make sure that it has ended, and how. It kills everything below it first; if it does not, it is killed."""
         self._control.hang_up()
-        self._continue()
+        self.resume()
         return self._reap() if self._wait(_END_LIMIT_S) else self.kill()
 
     def kill(self) -> str:
@@ -167,7 +167,7 @@ class ZygoteClient:
             self._look_for_server()
         if self._server_pidfd >= 0:
             termination.kill(self._server_pidfd)
-        self._continue()
+        self.resume()
         if self._server_pidfd < 0 or not self._wait(_END_LIMIT_S):
             termination.kill(self._pidfd)
             self._wait(_END_LIMIT_S)
@@ -182,7 +182,7 @@ class ZygoteClient:
         if self._server_pidfd >= 0:
             os.close(self._server_pidfd)
 
-    def _continue(self) -> None:
+    def resume(self) -> None:
         """Whoever was stopped from outside (SIGSTOP) cannot clean up."""
         if not (failpoints.armed and failpoints.hit("zygote_client.continue")):
             for pidfd in (self._server_pidfd, self._pidfd):
