@@ -313,7 +313,7 @@ class _Salvaged:
         try:
             return _restore, (self._data, _pack(self._run, _picklable_values))
         except _LeadsBackError:
-            return _restore, (self._data, references.pack_code({}))
+            return _restore, (self._data, references.pack_for_anybody({}))
 
 
 class _LeadsBackError(PayloadError):
@@ -342,12 +342,12 @@ def _pack(run: PipelineRun, values: Callable[[PipelineRun], bytes]) -> bytes:
 def _all_values(run: PipelineRun) -> bytes:
     values = dict(run)
     try:
-        return references.pack_code(values)
+        return references.pack_for_anybody(values)
     except EncodeError as error:
         whole = error
     for name, value in values.items():
         try:
-            references.pack_code(value)
+            references.pack_for_anybody(value)
         except EncodeError as error:
             raise _unpicklable(f"the result of task {name!r}", f"result{error.path}", error, name) from error
     raise _unpicklable("the results", whole.path, whole) from whole
@@ -357,14 +357,14 @@ def _picklable_values(run: PipelineRun) -> bytes:
     try:
         return _all_values(run)
     except PayloadError:
-        return references.pack_code(_picklable(run))
+        return references.pack_for_anybody(_picklable(run))
 
 
 def _picklable(run: PipelineRun) -> dict[str, object]:
     values = {}
     for name in run:
         try:
-            references.pack_code(run[name])
+            references.pack_for_anybody(run[name])
         except (EncodeError, PayloadError):
             continue
         values[name] = run[name]

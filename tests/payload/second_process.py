@@ -97,6 +97,7 @@ def serve() -> None:
                 sys.path[:] = path
             case ("begin_run",):
                 references.begin_run()
+                code.clear()  # as the pool's runner does
             case ("call", blob, args):
                 _send(outward, *_outcome(code, blob, args))
 

@@ -66,7 +66,7 @@ def test_class_made_in_a_worker(run_script: RunScript) -> None:
             return "helped"
 
         def again(local):
-            type(local).count += 1
+            type(local)().who()
             return local, type(local)
 
         with Worker() as one, Worker() as two:
@@ -75,9 +75,57 @@ def test_class_made_in_a_worker(run_script: RunScript) -> None:
             assert first.who() == ("Local", "helped")
             local, kind = codec.decode(two.raw(again, raw), private=False)
             assert type(first) is type(local) is kind          # all agree on one class
-            assert kind.count == 0                             # what the second worker did to it stayed there
             assert type(two(lambda x: x, first)) is type(first)
             assert type(one(lambda x: x, first)) is type(first)
+    """)
+
+
+def test_two_versions_of_a_class_made_in_a_worker(run_script: RunScript) -> None:
+    run_script("""
+        def make():
+            class Model:
+                threshold = 0
+                rows = []
+                default = None
+                def predict(self, x):
+                    return x > type(self).threshold
+            Model.default = Model()
+            return Model
+
+        def tune(model):
+            model.threshold = 5
+            return model, model.default
+
+        def append(model):
+            model.rows.append(1)
+            return model
+
+        def patch(model):
+            model.predict = lambda self, x: "patched"
+            return model
+
+        def look(*models):
+            return [(model.threshold, model.rows, model().predict(3)) for model in models], models
+
+        def same(model):
+            return isinstance(model.default, model), model
+
+        old, new = (0, [], True), (5, [], False)
+        with Worker() as one, Worker() as two:
+            made = one.raw(make)
+            tuned = two.raw(lambda model: tune(model)[0], made)
+            for worker in (one, two):
+                got, models = codec.decode(worker.raw(look, made, tuned), private=False)
+                assert got == [old, new], got
+                got, (kind, other) = codec.decode(worker.raw(look, tuned, made), private=False)
+                assert got == [new, old] and models == (other, kind)
+                for change, state in ((append, (0, [1], True)), (patch, (0, [], "patched"))):
+                    changed = worker.raw(change, made)
+                    assert codec.decode(worker.raw(look, made, changed), private=False)[0] == [old, state]
+            assert models == (codec.decode(made, private=False), codec.decode(tuned, private=False))
+            # sent on as it came, whoever sends it
+            assert codec.decode(two.raw(same, one.raw(lambda model: model, tuned)), private=False) == (True, models[1])
+            assert all(worker(lambda model: same(model), models[0]) == (True, models[0]) for worker in (one, two))
     """)
 
 

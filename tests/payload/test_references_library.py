@@ -63,11 +63,13 @@ def test_type_statements(run_script: RunScript) -> None:
     """)
 
 
-def test_sentinels_stay_themselves(run_script: RunScript) -> None:
-    run_script("""
+@pytest.mark.parametrize("slots", ["", "__slots__ = ()"])
+def test_sentinels_stay_themselves(run_script: RunScript, slots: str) -> None:
+    run_script(f"""
         import enum
 
         class Missing:
+            {slots}
             def __reduce__(self):
                 return "MISSING"
 

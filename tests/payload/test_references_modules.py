@@ -172,6 +172,46 @@ def test_a_module_that_was_loaded_by_hand_goes_by_value(run_script: RunScript) -
     )
 
 
+def test_a_module_that_was_loaded_by_hand_and_its_functions_see_the_same_globals(run_script: RunScript) -> None:
+    run_script(
+        """
+        import importlib.util, sys
+
+        spec = importlib.util.spec_from_file_location("by_hand", "elsewhere/by_hand.py")
+        by_hand = importlib.util.module_from_spec(spec)
+        sys.modules["by_hand"] = by_hand
+        spec.loader.exec_module(by_hand)
+
+        def work(module=None):
+            module = module or by_hand
+            module.set_limit(5)
+            seen = [module.limit, module.helper(), by_hand.limit]
+            module.limit = 7
+            return seen, module.helper(), by_hand.helper()
+
+        def limits():
+            return by_hand.limit, by_hand.helper()
+
+        with Worker() as worker:
+            for args in ((), (by_hand,)):
+                assert worker(work, *args) == ([5, 5, 5], 7, 7)
+                assert worker(limits) == (7, 7)
+                worker.begin_run()
+            assert worker(limits) == limits() == (10, 10)
+            by_hand.limit = 11
+            worker.begin_run()
+            assert worker(limits) == (11, 11)
+            assert worker(lambda module: module.helper(), by_hand) == 11
+        """,
+        elsewhere__by_hand=BY_HAND
+        + """
+    def set_limit(value):
+        global limit
+        limit = value
+        """,
+    )
+
+
 def test_a_shadowed_module_goes_by_value(run_script: RunScript) -> None:
     run_script(
         """

@@ -9,6 +9,10 @@
     by_value      (the only part that loads cloudpickle)
     rebuild       a function that came by value, made again
     tokens        which class or function of one process is which of another
+    twins         functions with state, of which each value has its own
+    namespaces    the globals of code that came by value
+    versions      classes made in workers, and changed there by other tasks
+    initial       what an initializer has set in them and on classes
     importable    what another process would import from the same file
     reducers, diagnosis, traceback_text
     weight        which variable makes a piece of code heavy

@@ -10,11 +10,12 @@ is. cloudpickle's own class tracker would set the state again, over the attribut
 
 from __future__ import annotations
 
+import os
 from types import CellType, CodeType, FunctionType, ModuleType
 
 import cloudpickle
 
-from . import class_by_value, importable, rebuild, reducers, references, tokens
+from . import class_by_value, importable, namespaces, rebuild, reducers, references, tokens, twins, versions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
         self.trail: list[object] = []
         self._direction = direction
         self._pins = pins
+        self._id = os.urandom(tokens.TOKEN_BYTES) if direction == references.ANYBODY else None
 
     def reducer_override(self, obj: Any) -> Any:
         self.trail.append(obj)
@@ -61,11 +63,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             if reduced is None:
                 return self._by_value(obj)
         elif kind is ModuleType:
-            return _reduce_module(obj)
+            return _reduce_module(obj, self._direction)
         elif kind is CellType:
             return _reduce_cell(obj)
         elif kind is CodeType:
             return _reduce_code(obj)
+        elif kind is twins.Bare:
+            return self._bare(obj.function)
         else:
             reduced = reducers.reduce(obj, kind)
             # No table has a class whose metaclass makes it unhashable.
@@ -81,24 +85,38 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             return reduced
         # A sentinel or a NewType: all that counts is that it is the same object wherever it comes back to.
         token = references.by_token(obj, self._direction, self._pins)
-        return token or self._defined(obj, object.__new__, (kind,), dict(vars(obj)), set_attributes)
+        return token or self._defined(obj, object.__new__, (kind,), dict(getattr(obj, "__dict__", ())), set_attributes)
 
     def _by_value(self, code: Code) -> tuple[Any, ...]:
         make: Any
         set_state: Any
         if isinstance(code, type):
+            if self._direction == references.UP:
+                versions.tell_apart(code)
             make, args, set_state, state = class_by_value.reduce(code)
         else:
             _, args, state, *_ = self._dynamic_function_reduce(code)
             make, set_state = rebuild.function, rebuild.set_function_state
-            args, state, set_state = _at_home(code, args, state, set_state, self._direction != references.UP)
+            args, state, set_state = _at_home(code, args, state, set_state, self._direction == references.CODE)
+            if self._direction != references.CODE and twins.has_state(code):
+                return make, args, state, None, None, set_state  # each value has its own
         return self._defined(code, make, args, state, set_state)
 
+    def _bare(self, function: FunctionType) -> tuple[Any, ...]:
+        """What a token of a function with state stands for: the function without that."""
+        _, args, (_, slots), *_ = self._dynamic_function_reduce(function)
+        slots |= {"__closure__": None, "__defaults__": None, "__kwdefaults__": None}
+        args, state, set_state = _at_home(function, args, ({}, slots), rebuild.set_function_state, is_code=True)
+        token = twins.bare(tokens.token_of(function))
+        return tokens.define, (token, True, rebuild.function, args), (set_state, state), None, None, tokens.finish
+
     def _defined(self, code: Code, make: Any, args: Any, state: Any, set_state: Any) -> tuple[Any, ...]:
-        from_above = self._direction != references.UP
         token = tokens.token_of(code)
         if self._pins is not None:
             self._pins[token] = code
+        if self._id is not None:
+            return tokens.define_apart, (token, self._id, make, args), (set_state, state), None, None, tokens.finish
+        from_above = self._direction != references.UP
         return tokens.define, (token, from_above, make, args), (set_state, state), None, None, tokens.finish
 
 
@@ -112,13 +130,13 @@ class _Call:
         return self._reduced
 
 
-def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, from_above: bool) -> tuple[Any, Any, Any]:
+def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, is_code: bool) -> tuple[Any, Any, Any]:
     """Give the function the globals of its module on the other side, instead of copies of those it uses.
 
     A closure of an importable module works on that module's real globals there: nothing is copied, a lock or a
     gigabyte among them does not matter, and it sees what functions that went by name see. Functions of one module that
-    cannot be imported share one namespace. Only what was made in a worker and comes back keeps globals of its own: they
-    must never reach those of the user's own module.
+    cannot be imported share one namespace in a worker. What comes from a worker, or is for anybody, has globals of its
+    own: they must never reach those of the user's own module, or of another script.
     """
     code, base, *rest = args
     attributes, slots = state
@@ -128,16 +146,16 @@ def _at_home(function: FunctionType, args: Any, state: Any, set_state: Any, from
         return args, state, set_state
     if importable.is_importable(name):
         return (
-            (code, _Call(tokens.module_globals, name), *rest),
+            (code, _Call(namespaces.module_globals, name), *rest),
             (attributes, {**slots, "__globals__": {}, "_cloudpickle_submodules": []}),
             set_state,
         )
-    if not from_above:
+    if not is_code:
         return args, state, set_state
     return (
-        (code, _Call(tokens.namespace, name, base), *rest),
+        (code, _Call(namespaces.namespace, name, base), *rest),
         (name, set_state, state),
-        tokens.set_function_state,
+        namespaces.set_function_state,
     )
 
 
@@ -154,15 +172,18 @@ def _reduce_code(code: CodeType) -> Any:
     return make, (*args[:_FILENAME], code.co_filename, *args[_FILENAME + 1 :])
 
 
-def _reduce_module(module: ModuleType) -> Any:
+def _reduce_module(module: ModuleType, direction: Direction) -> Any:
     name = module.__name__
     if importable.is_importable(name) or name == "__main__":
         return rebuild.module, (name,)
     content = {key: value for key, value in vars(module).items() if key not in _OWN_TO_A_PROCESS}
+    if importable.loaded_module(name) is module and direction in (references.CODE, references.DOWN):
+        return namespaces.module, (name,), content, None, None, namespaces.set_module_state
     # As state, not as an argument: its functions refer to the module, and only state may be recursive.
     return ModuleType, (name,), content, None, None, set_attributes
 
 
 def set_attributes(thing: object, attributes: dict[str, object]) -> None:
     """State setter of a module, and of an object known by the name of a global."""
-    vars(thing).update(attributes)
+    if attributes:  # or it may be a sentinel without a place for any
+        vars(thing).update(attributes)

@@ -7,7 +7,8 @@ between such a class and one whose body was run is put right here:
 * names that only have an effect in the namespace (``__slots__``, ``__qualname__``), and names that ``setattr`` would
   hand to a descriptor of the metaclass (``__class__``, ``__name__``, the metaclass's own properties);
 * metaclasses that let nobody set attributes, and hooks that insist on keywords or attributes the empty class lacks;
-* what ``__init__`` of an Enum gave its members.
+* what ``__init__`` of an Enum gave its members;
+* what a class that came in an earlier run still has, and the original has no more.
 
 Whatever works in cloudpickle's way is done in cloudpickle's way. What lives here: that. What may not: functions, tokens
 and the choice of what goes by value (:mod:`.by_value`, which alone imports this: it needs cloudpickle).
@@ -18,8 +19,11 @@ from __future__ import annotations
 from abc import ABCMeta
 from contextlib import suppress
 from enum import Enum, member
+from functools import partial
 from types import FunctionType, new_class, resolve_bases
+from weakref import ref
 
+from . import initial, versions
 from .as_found import AsFound
 from .diagnosis import DecodeError, describe
 from .guard import must_pass
@@ -42,6 +46,9 @@ _SETTABLE = frozenset({"__annotate__", "__annotations__", "__doc__", "__module__
 _DATA = (bytes, float, int, str)
 #: What is not simply set.
 _LAST = ("__firstlineno__", "_abc_impl")
+
+#: By id of a class that came: what it had before it was given a state for the first time.
+_made: dict[int, tuple[ref[type], frozenset[str]]] = {}
 
 
 def reduce(cls: type) -> tuple[Callable[..., type], tuple[Any, ...], Callable[[type, State], None], State]:
@@ -182,8 +189,10 @@ def _bare(meta: type, name: str, bases: tuple[type, ...], namespace: dict[str, A
 def set_state(cls: type, state: State) -> None:
     """State setter of a class."""
     attributes, properties, members = state
+    for name in _outdated(cls, attributes):
+        _delete(cls, name)
     for name, value in attributes.items():
-        if name not in _LAST:
+        if name not in _LAST and not initial.stays(cls, name, value):
             _set(cls, name, value)
     if "__firstlineno__" in attributes:  # Python 3.13's; setting __module__ deletes it
         _set(cls, "__firstlineno__", attributes["__firstlineno__"])
@@ -193,6 +202,35 @@ def set_state(cls: type, state: State) -> None:
         property.__init__(cls.__dict__[name], *parts)
     for name, content in members.items():
         _complete(cls.__members__[name], content)  # type: ignore[attr-defined]  # it is an Enum
+    versions.note(cls)
+
+
+def _outdated(cls: type, attributes: dict[str, Any]) -> list[str]:
+    """What the class has and the original has no more, or never had, if this is not the first state of the class."""
+    made = _made.get(id(cls))
+    if made is None or made[0]() is not cls:
+        _made[id(cls)] = ref(cls, partial(_forget, id(cls))), frozenset(cls.__dict__)
+        return []
+    return [
+        name
+        for name in cls.__dict__
+        if name not in attributes and name not in made[1] and not initial.has_set(cls, name)
+    ]
+
+
+def _forget(key: int, dead: ref[type]) -> None:
+    if key in _made and _made[key][0] is dead:
+        del _made[key]
+
+
+def _delete(cls: type, name: str) -> None:
+    try:
+        delattr(cls, name)
+    except BaseException as error:
+        if must_pass(error):
+            raise
+        with suppress(AttributeError):
+            type.__delattr__(cls, name)  # as with ``_set``
 
 
 def _complete(one: Enum, content: dict[str, Any]) -> None:

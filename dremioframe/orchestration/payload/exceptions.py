@@ -103,7 +103,7 @@ def _encode(links: object) -> codec.Payload:
 
 def encode_for_anybody(links: object) -> codec.Payload:
     """As a value that is a blob of code: such a blob can be read where nobody can be asked what a token means."""
-    return codec.encode(references.pack_code(links))
+    return codec.encode(references.pack_for_anybody(links))
 
 
 def _decode(data: bytes) -> Any:

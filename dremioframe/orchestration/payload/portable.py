@@ -9,7 +9,6 @@ from __future__ import annotations
 from .. import errors
 from . import exceptions
 from .diagnosis import DecodeError, cut, guarded_text
-from .tokens import is_worker
 from .traceback_text import type_name
 
 TYPE_CHECKING = False
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 def to_bytes(error: BaseException) -> bytes:
     """An exception and what caused it for :func:`.exceptions.from_bytes` in any process; nothing if it cannot be."""
-    if is_worker():
-        # By value, whoever reads it would take what was made here for the owner's. The owner can read this at least.
-        return exceptions.to_bytes(error)
     return exceptions.to_bytes(error, exceptions.encode_for_anybody)
 
 

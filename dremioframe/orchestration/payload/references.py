@@ -3,7 +3,9 @@
 ======================  ===========================================================================================
 by name                 a worker can import it from the same file (:mod:`.importable`)
 by token                it is met in a value; the other side has it already or asks for its blob (:mod:`.tokens`)
-by value                it is met in a blob of code, or was made in a worker and goes back (:mod:`.by_value`)
+by value                it is met in a blob of code or in a pickle for anybody, or was made in a worker and goes back
+                        (:mod:`.by_value`)
+both                    a function with state: its code by token, what it holds by value (:mod:`.twins`)
 ======================  ===========================================================================================
 
 What lives here: that choice, and what the engine calls. What may not: byte formats of values (:mod:`.codec`).
@@ -27,7 +29,7 @@ from io import BytesIO
 from types import FunctionType
 
 from .. import failpoints
-from . import importable, reducers, tokens
+from . import importable, namespaces, reducers, tokens, twins
 from .diagnosis import EncodeError, describe, path_to
 from .guard import must_pass
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
     from .tokens import Code
 
-    Direction: TypeAlias = Literal[0, 1, 2]
+    Direction: TypeAlias = Literal[0, 1, 2, 3]
     Pins: TypeAlias = dict[bytes, Code]
 
 #: A value for a worker: code that cannot go by name is named by token, the worker asks for it when it needs it.
@@ -52,6 +54,8 @@ DOWN: Direction = 0
 UP: Direction = 1
 #: Code for a worker: everything that cannot go by name is in the blob, for a worker needs all of it anyway.
 CODE: Direction = 2
+#: A value for whoever may read it, in whatever process: all that cannot go by name is in it.
+ANYBODY: Direction = 3
 
 
 class NeedsByValueError(Exception):
@@ -71,6 +75,7 @@ def connect(fetch: Callable[[bytes], bytes]) -> None:
 def begin_run() -> None:
     """Another run begins: code received from above is asked for again when it is next met, for it may have changed."""
     tokens.begin_run()
+    namespaces.begin_run()
 
 
 def pack_code(obj: object, pins: Pins | None = None) -> bytes:
@@ -88,12 +93,28 @@ def pack_code(obj: object, pins: Pins | None = None) -> bytes:
         >>> load_code(pack_code(len)) is len
         True
     """
+    return _pack(obj, CODE, pins)
+
+
+def pack_for_anybody(obj: object) -> bytes:
+    """A value as a blob for :func:`load_code` of any process.
+
+    In a program that knows the classes and functions in it they are that program's own. In any other they are this
+    blob's: with globals of their own, and with the state that they had here.
+
+    Raises:
+        EncodeError: It cannot be pickled.
+    """
+    return _pack(obj, ANYBODY, None)
+
+
+def _pack(obj: object, direction: Direction, pins: Pins | None) -> bytes:
     try:
         return _pack_by_name(obj)
     except BaseException as error:  # whatever a plain pickler cannot do, the other one tries
         if must_pass(error) or (failpoints.armed and failpoints.hit("references.by_value")):
             raise
-    return _pack_by_value(obj, pins)
+    return _pack_by_value(obj, direction, pins)
 
 
 def load_code(blob: Any) -> Any:
@@ -109,8 +130,10 @@ def blob_for_token(token: bytes, pins: Pins | None = None) -> bytes:
         EncodeError: It, or something it refers to, cannot be pickled.
     """
     code = tokens.known(token)
+    if code is None and (whole := tokens.known(twins.bare(token))) is not None:
+        code = twins.Bare(whole)
     # A worker may be the owner of workers itself: what it does not know it asks its own owner for.
-    return tokens.fetch_blob(token) if code is None else _pack_by_value(code, pins)
+    return tokens.fetch_blob(token) if code is None else _pack_by_value(code, CODE, pins)
 
 
 def digest(blob: bytes) -> bytes:
@@ -131,12 +154,23 @@ def reduce(code: Code, direction: Direction, pins: Pins | None) -> Any:
         return (importable.find, name) if name[2] else NotImplemented
     if isinstance(code, type) and not code.__flags__ & importable.HEAP_TYPE_FLAG:
         return NotImplemented  # compiled: there is no value to go by
+    if direction in (DOWN, UP) and type(code) is FunctionType and twins.has_state(code):
+        return _as_twin(code, direction, pins)
     return by_token(code, direction, pins)
+
+
+def _as_twin(function: FunctionType, direction: Direction, pins: Pins | None) -> Any:
+    token = tokens.token_of(function) if direction == DOWN else twins.token_from_above(function)
+    if token is None:
+        return None
+    if pins is not None:
+        pins[token] = function
+    return twins.reduce(function, token)
 
 
 def by_token(code: Code, direction: Direction, pins: Pins | None) -> Any:
     """What has no name elsewhere as a pickler's reduced form, or None if it has to go by value."""
-    if direction == CODE:
+    if direction not in (DOWN, UP):
         return None
     token = tokens.token_of(code) if direction == DOWN else tokens.token_from_above(code)
     if token is None:
@@ -196,11 +230,11 @@ def _pack_by_name(obj: object) -> bytes:
     return blob
 
 
-def _pack_by_value(obj: object, pins: Pins | None) -> bytes:
+def _pack_by_value(obj: object, direction: Direction, pins: Pins | None) -> bytes:
     from .by_value import Pickler as ByValuePickler
 
     file = BytesIO()
-    pickler = ByValuePickler(file, CODE, pins)
+    pickler = ByValuePickler(file, direction, pins)
     try:
         pickler.dump(obj)
     except BaseException as error:

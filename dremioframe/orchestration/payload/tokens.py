@@ -10,6 +10,10 @@ A *token* (16 random bytes) names one class or function in all processes that ha
 3. What a worker received under a token it sends back as that token. Code that was made in a worker is sent by value,
    with a token of its own, so that all who receive it agree on one object too.
 
+One object is right for identity and wrong for state: functions with state are no such objects (:mod:`.twins`), classes
+made in workers get another token when they have changed (:mod:`.versions`), and what is pickled for anybody, in another
+program, has none of its tokens (:func:`define_apart`).
+
 What lives here: the tables and what pickles call to use them. What may not: pickling, and how a blob is made.
 
 The tables are changed by single dictionary operations, which the interpreter makes atomic: a weak reference may report
@@ -20,7 +24,6 @@ agree on more than that, a lock keeps them apart; nobody holds it while code is 
 from __future__ import annotations
 
 import os
-import sys
 from _thread import RLock
 from _weakref import ref  # the module weakref is 1 ms of import for what this needs
 from types import FunctionType
@@ -32,20 +35,22 @@ if TYPE_CHECKING:
 
     #: A class, a function, or an object that is known by the name of a global (a sentinel, a NewType).
     Code: TypeAlias = Any
+    #: Gives the object, or None if it is gone.
+    Watch: TypeAlias = Callable[[], Code | None]
 
 TOKEN_BYTES = 16
 
-_token_of: dict[int, tuple[ref[Code], bytes]] = {}  # by id: a metaclass may make its classes unhashable
-_object_of: dict[bytes, ref[Code]] = {}
+_token_of: dict[int, tuple[Watch, bytes]] = {}  # by id: a metaclass may make its classes unhashable
+_object_of: dict[bytes, Watch] = {}
 _from_above: set[bytes] = set()  # known to the process that this one is a worker of
 _stale: set[bytes] = set()  # known object, but its state has yet to be loaded (again)
 _unfinished: set[bytes] = set()  # functions that were made in this run and have no state yet
 #: Keeps what a worker received alive until the next run, or each call would fetch it again.
 _held: dict[bytes, Code] = {}
-#: By module name: globals, and the names in it that were loaded in this run.
-_namespaces: dict[str, tuple[dict[str, Any], set[str]]] = {}
-#: Reentrant: what a global is replaced by in :func:`set_function_state` may end the old one, and that may load code.
-_loading = RLock()
+#: Functions that stay as they are over all runs.
+_kept: dict[bytes, FunctionType] = {}
+#: Reentrant: a global or an attribute that is replaced may be the end of an object, and that may load code.
+loading = RLock()
 _fetch: Callable[[bytes], bytes] | None = None
 _load: Callable[[bytes], object] | None = None
 
@@ -67,11 +72,20 @@ def is_worker() -> bool:
 
 def begin_run() -> None:
     """Another run begins: what came from above may have changed there."""
-    _stale.update(_from_above)
+    _stale.update(_from_above - _kept.keys())
     _unfinished.clear()
     _held.clear()
-    for _, loaded in _namespaces.values():
-        loaded.clear()
+
+
+def all_from_above() -> list[Code]:
+    """The classes and functions that the process above knows, too."""
+    found = (known(token) for token in list(_from_above))
+    return [code for code in found if code is not None]
+
+
+def keep(function: FunctionType) -> None:
+    """Never bring this function up to date again."""
+    _kept[token_of(function)] = function
 
 
 def token_of(code: Code) -> bytes:
@@ -96,11 +110,18 @@ def token_from_above(code: Code) -> bytes | None:
     return entry[1] if entry is not None and entry[0]() is code and entry[1] in _from_above else None
 
 
+def renew(code: Code) -> None:
+    """It is no longer what its token stands for elsewhere: it gets another when it is asked for one."""
+    entry = _token_of.pop(id(code), None)
+    if entry is not None and _object_of.get(entry[1]) is entry[0]:
+        del _object_of[entry[1]]
+
+
 def _remember(code: Code, token: bytes) -> None:
     _token_of[id(code)] = _watched(code, token), token
 
 
-def _watched(code: Code, token: bytes) -> ref[Code]:
+def _watched(code: Code, token: bytes) -> Watch:
     """Enter the object of a token; first of all, for whoever reads the token elsewhere may use it at once."""
     key = id(code)
 
@@ -113,14 +134,23 @@ def _watched(code: Code, token: bytes) -> ref[Code]:
             _stale.discard(token)
             _unfinished.discard(token)
 
-    weak = _object_of[token] = ref(code, forget)
-    return weak
+    try:
+        watch: Watch = ref(code, forget)
+    except TypeError:  # a sentinel that has slots. It is the value of a global, and there for good.
+        watch = lambda: code  # noqa: E731
+    _object_of[token] = watch
+    return watch
 
 
 def known(token: bytes) -> Code | None:
     """The class or function of this token, if this process has it."""
     weak = _object_of.get(token)
     return None if weak is None else weak()
+
+
+def up_to_date(token: bytes) -> Code | None:
+    """The class or function of this token, if this process has it as it is in this run."""
+    return None if token in _stale else known(token)
 
 
 def fetch_blob(token: bytes) -> bytes:
@@ -138,8 +168,8 @@ def fetch_blob(token: bytes) -> bytes:
 
 def resolve(token: bytes) -> Any:
     """The class or function of a token: this process's own, or fetched from the process above."""
-    code = known(token)
-    if code is not None and token not in _stale:
+    code = up_to_date(token)
+    if code is not None:
         return code
     blob = fetch_blob(token)
     assert _load is not None, "set together with _fetch"
@@ -155,7 +185,7 @@ def define(token: bytes, from_above: bool, make: Callable[..., Code], args: tupl
     code = known(token)
     if _is_to_be_made(code, token):
         made = make(*args)
-        with _loading:
+        with loading:
             code = known(token)
             if _is_to_be_made(code, token):
                 code = made
@@ -166,6 +196,33 @@ def define(token: bytes, from_above: bool, make: Callable[..., Code], args: tupl
         _from_above.add(token)
         _held[token] = code
     return code
+
+
+def define_apart(token: bytes, pickle: bytes, make: Callable[..., Code], args: tuple[Any, ...]) -> Code:
+    """A class or function in a pickle for anybody: this program's own, else one that only that pickle has.
+
+    Tokens of other programs are not used here: they may be met in many pickles, each with another state.
+    """
+    apart = combined(token, pickle)
+    code = known(apart)
+    if code is None:
+        code = _own(token)
+    return define(apart, from_above=False, make=make, args=args) if code is None else code
+
+
+def _own(token: bytes) -> Code | None:
+    code = up_to_date(token)
+    if code is None and _fetch is not None:
+        try:
+            code = resolve(token)
+        except Exception:  # noqa: BLE001 - the process above does not know it either, or cannot be asked any more
+            return None
+    return code
+
+
+def combined(token: bytes, other: bytes) -> bytes:
+    """A token made of two, as random as they are."""
+    return (int.from_bytes(token, "big") ^ int.from_bytes(other, "big")).to_bytes(TOKEN_BYTES, "big")
 
 
 def _is_to_be_made(code: Code | None, token: bytes) -> bool:
@@ -182,35 +239,3 @@ def finish(code: Code, state: tuple[Callable[[Code, Any], object], Any]) -> None
         set_state(code, content)
         _stale.discard(token)
         _unfinished.discard(token)
-
-
-def module_globals(name: str) -> dict[str, Any]:
-    """The globals of an importable module: a closure made by its code works on them here as it did at home."""
-    __import__(name)
-    return sys.modules[name].__dict__
-
-
-def namespace(name: str, base: dict[str, Any]) -> dict[str, Any]:
-    """The globals in which functions of a module that cannot be imported here meet, whatever blob brought them.
-
-    With one dictionary per blob (cloudpickle's way) a function of one task would not see what a function of another
-    has just assigned to a global, although both call each other.
-    """
-    return _namespaces.setdefault(name, (base, set()))[0]
-
-
-def set_function_state(
-    function: FunctionType, state: tuple[str, Callable[..., object], tuple[Any, dict[str, Any]]]
-) -> None:
-    """State setter for functions that live in a :func:`namespace`.
-
-    A global is set once a run: a later blob of the same run must not undo what tasks have assigned in between.
-    """
-    name, set_state, (attributes, slots) = state
-    globals_, loaded = _namespaces[name]
-    with _loading:
-        for key, value in slots["__globals__"].items():
-            if key not in loaded:
-                loaded.add(key)
-                globals_[key] = value
-    set_state(function, (attributes, {**slots, "__globals__": {}}))

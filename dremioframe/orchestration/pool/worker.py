@@ -343,16 +343,19 @@ def _make_run(make_runner: Callable[[Ports], Run], ports: Ports) -> Run:
 
 
 def _initialize(initializer: bytes) -> None:
+    from ..payload.initial import Before
     from ..payload.references import load_code
 
     try:
         function = load_code(initializer)
+        before = Before()
     except BaseException as error:
         raise Refusal(f"the initializer cannot be unpickled: {describe(error)}") from error
     try:
         function()
     except BaseException as error:
         raise Refusal(f"the initializer raised {describe(error)}") from error
+    before.keep_changes()
 
 
 def _reseed_numpy() -> None:
