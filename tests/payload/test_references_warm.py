@@ -146,6 +146,7 @@ def test_destructors_of_globals_have_what_they_need(run_script: RunScript) -> No
         read(executor, len, "")
         with open(PATH) as file:
             assert file.read() == "used;closed;"
+    del pool  # here the end of the interpreter takes os away first
     """)
 
 

@@ -14,7 +14,7 @@ from pool_client import Client
 from pool_waiting import alive, eventually, gone
 
 from dremioframe.orchestration.errors import ExecutorClosedError
-from dremioframe.orchestration.pool import process_pool
+from dremioframe.orchestration.pool import process_pool, zygote_client
 from dremioframe.orchestration.pool.events import CallLost
 from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
 
@@ -155,7 +155,7 @@ def test_a_pool_whose_close_was_interrupted_is_forgotten(make_pool, monkeypatch)
     assert pool._capacity not in process_pool._open
 
 
-def test_a_zygote_that_is_stopped_is_replaced_when_its_report_is_missed(make_pool, connect, monkeypatch):
+def test_a_zygote_that_is_stopped_is_continued_when_its_report_is_missed(make_pool, connect, monkeypatch):
     from dremioframe.orchestration.pool import lifecycle
 
     monkeypatch.setattr(lifecycle, "_REPORT_LIMIT_S", 0.2)
@@ -169,7 +169,7 @@ def test_a_zygote_that_is_stopped_is_replaced_when_its_report_is_missed(make_poo
     assert client.run("out = b'fine'") == b"fine"
 
 
-def test_a_zygote_that_is_stopped_is_replaced_when_it_does_not_fork(make_pool, connect, monkeypatch):
+def test_a_zygote_that_stays_stopped_is_replaced_when_it_does_not_fork(make_pool, connect, monkeypatch):
     """The limit is short for the one that is stopped only: the next may take its time."""
     from dremioframe.orchestration.pool import lifecycle
 
@@ -179,6 +179,7 @@ def test_a_zygote_that_is_stopped_is_replaced_when_it_does_not_fork(make_pool, c
     os.kill(stopped.server_pid, signal.SIGSTOP)
     with monkeypatch.context() as patched:
         patched.setattr(lifecycle, "_FORK_LIMIT_S", 0.3)
+        patched.setattr(zygote_client.ZygoteClient, "resume", lambda self: None)
         calls = [client.submit(f"out = b'{number}'") for number in range(2)]
         client.until(lambda: client.pool._capacity.zygote is not stopped)
     assert [bytes(client.end(call_id).payload) for call_id in calls] == [b"0", b"1"]
