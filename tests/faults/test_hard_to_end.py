@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from race_parts import eventually, gone, pool_client
 
-from dremioframe.orchestration.pool import zygote_client
+from dremioframe.orchestration.pool import termination, zygote_client
 from dremioframe.orchestration.pool.events import CallLost
 from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
 
@@ -87,3 +88,35 @@ def test_o7_a_sentry_that_was_stopped_is_continued_and_cleans_up(monkeypatch: py
         assert gone(worker.pid)  # else it may be the one that answers, and then nobody has heard of the end
         assert client.run("out = b'goes on'") == b"goes on"
         assert gone(child)
+
+
+def test_o20_with_the_sentry_killed_an_end_is_told_when_the_fork_server_has_cleaned_up(
+    arm: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an orphan then, and still at work; what was lost with it must not be tried again beside what is left."""
+    arm(**{"kinship.end_children": f"{gate.action}@1"})
+    reaped, ended = threading.Event(), []
+    reap = zygote_client.ZygoteClient._reap
+
+    def watched(self: zygote_client.ZygoteClient) -> str:
+        ended.append(termination.has_ended(self._server_pidfd))
+        reaped.set()
+        return reap(self)
+
+    def let_it_clean_up() -> None:
+        gate.wait()
+        reaped.wait(0.5)  # what is not waited for is reaped at once; nothing tells that somebody waits
+        gate.open()
+
+    with pool_client(warm=1) as client:
+        zygote = client.pool._capacity.zygote
+        call_id = client.start("import time; time.sleep(600)")
+        helper = threading.Thread(target=let_it_clean_up, daemon=True)
+        helper.start()
+        monkeypatch.setattr(zygote_client.ZygoteClient, "_reap", watched)
+        psutil.Process(zygote.pid).kill()
+        event = client.end(call_id)
+        assert isinstance(event, CallLost)
+        assert ended == [True]
+        helper.join()
+        monkeypatch.undo()

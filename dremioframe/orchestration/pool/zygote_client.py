@@ -14,6 +14,7 @@ import resource
 import select
 import signal
 import sys
+import time
 
 from .. import failpoints
 from ..errors import WorkerStartError
@@ -199,9 +200,9 @@ class ZygoteClient:
             return  # what was to be heard has been heard
 
     def _wait(self, timeout_s: float) -> bool:
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        return bool(poll.poll(timeout_s * 1000))
+        """Wait for the end of both: whichever is left alone cleans up, and has ended when that is done."""
+        until = time.monotonic() + timeout_s
+        return all(_ends(pidfd, until) for pidfd in (self._pidfd, self._server_pidfd) if pidfd >= 0)
 
     def _reap(self) -> str:
         self.forget()
@@ -216,6 +217,12 @@ class ZygoteClient:
         code = os.waitstatus_to_exitcode(status)
         self.was_killed = code == -signal.SIGKILL
         return termination.describe_exit(code, None) if code >= 0 else termination.describe_exit(None, -code)
+
+
+def _ends(pidfd: int, until: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(max(0.0, until - time.monotonic()) * 1000))
 
 
 def _check_descriptor(kind: int, fds: tuple[int, ...]) -> None:
