@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+sys.path.append(str(HERE))  # for what test modules share
 
 
 @pytest.fixture(scope="session")
