@@ -265,8 +265,8 @@ class Lease:
 
         Once more, for a poll whose time passes while this process is stopped ends without having looked.
         """
+        self._floor.recheck_due = NEVER  # first: what is heard now may set it again
         self._listen(0.0)
-        self._floor.recheck_due = NEVER
         for worker in list(self._floor.workers.values()):
             if not worker.ring.is_empty:
                 self._intake.drain(worker)
