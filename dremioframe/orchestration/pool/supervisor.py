@@ -225,7 +225,7 @@ class Lease:
             floor.killed_due,
         )
         sleep_s = 0.0 if floor.events or self._bell.rung else min(max(0.0, due - now), LOOK_UP_S)
-        self._listen(sleep_s)
+        heard = self._listen(sleep_s)
         now = _monotonic()
         if now - self._looked_up > _LONGEST_TURN_S:
             # Whoever was to do something meanwhile may have been away, too.
@@ -233,14 +233,17 @@ class Lease:
             self._stops.postpone(now - self._looked_up)
         self._looked_up = now
         if now >= due:
+            if not heard:  # a poll whose time passes while this process is stopped ends without having looked
+                self._listen(0.0)
             self._expire(now)
         return now
 
-    def _listen(self, sleep_s: float) -> None:
-        """Sleep until something can be read, and read it; outcomes first."""
+    def _listen(self, sleep_s: float) -> bool:
+        """Sleep until something can be read, and read it, outcomes first; whether there was anything."""
         floor = self._floor
         late = []
-        for fd, _ in floor.epoll.poll(sleep_s):
+        readable = floor.epoll.poll(sleep_s)
+        for fd, _ in readable:
             worker = floor.inboxes.get(fd)
             if worker is not None:
                 self._intake.drain(worker)
@@ -250,6 +253,7 @@ class Lease:
             self._handle(fd)
         if self._bell.mail:
             self._read_mail()
+        return bool(readable)
 
     def _handle(self, fd: int) -> None:
         handler = self._floor.handler(fd)
@@ -261,12 +265,9 @@ class Lease:
             self._floor.pause(fd)
 
     def _expire(self, now: float) -> None:
-        """Something is due. Everything that can be read is read before, so nobody is judged by stale news.
-
-        Once more, for a poll whose time passes while this process is stopped ends without having looked.
-        """
-        self._floor.recheck_due = NEVER  # first: what is heard now may set it again
-        self._listen(0.0)
+        """Something is due. Everything that can be read is read before, so nobody is judged by stale news."""
+        if now >= self._floor.recheck_due:  # else it has just been set, for later
+            self._floor.recheck_due = NEVER
         for worker in list(self._floor.workers.values()):
             if not worker.ring.is_empty:
                 self._intake.drain(worker)
