@@ -18,6 +18,7 @@ from dremioframe.orchestration import (
     TaskCancelled,
     WorkerLostError,
 )
+from dremioframe.orchestration.payload.failure import Failure
 
 EXECUTORS = ("inline", "thread", "process")
 
@@ -221,3 +222,21 @@ def test_a_rule_that_does_not_wait_says_so_beside_how_its_upstreams_ended():
     run = pipeline_of(first, early, late).run()
     assert "  rule always over: first SUCCESS (in the end; the rule does not wait for that)\n" in run.explain("early")
     assert "  rule all_done over: first SUCCESS\n" in run.explain("late")
+
+
+def test_each_error_is_made_alone_when_it_is_read(monkeypatch):
+    """There may be thousands, and a loop over their names reads one of them at a time."""
+    run = pipeline_of(*(Task(f"t{n}", raising(ValueError(n))) for n in range(5)), Task("good", int)).run()
+    made = []
+    to_error = Failure.to_error
+    monkeypatch.setattr(Failure, "to_error", lambda self, *a, **k: made.append(1) or to_error(self, *a, **k))
+    assert [name for name in run.failures if name in run.failures] == [f"t{n}" for n in range(5)]
+    assert (len(run.failures), made) == (5, [])
+    assert "t3" in str(run.failures["t3"])
+    assert made == [1]
+    with pytest.raises(KeyError):
+        run.failures["good"]
+    assert {name: str(error) for name, error in pickle.loads(pickle.dumps(run.failures)).items()} == {
+        name: str(error) for name, error in run.failures.items()
+    }
+    assert "ValueError" in repr(run.failures)

@@ -19,7 +19,7 @@ from .machine.states import RunState, TaskState
 from .options import meant
 from .payload import references
 from .payload.codec import DecodeError, EncodeError
-from .task_run import AttemptRecord, TaskRun, TaskRuns, failed_attempt
+from .task_run import AttemptRecord, Failures, TaskRun, TaskRuns, failed_attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,10 +153,16 @@ class PipelineRun(Mapping[str, object]):
         return TaskRuns(self.task_run, self._data.dag.names)
 
     @property
-    def failures(self) -> dict[str, OrchestrationError]:
+    def failures(self) -> Mapping[str, OrchestrationError]:
         names = self._data.dag.names
-        errors = {names[task]: self._error(task) for task in self._tasks_in(TaskState.FAILED)}
-        return {name: error for name, error in errors.items() if error is not None}
+        failed = [task for task in self._tasks_in(TaskState.FAILED) if self._attempt_count(task)]
+
+        def error(name: str) -> OrchestrationError:
+            made = self._error(self._index_of(name))
+            assert made is not None  # what has failed has failed by something
+            return made
+
+        return Failures([names[task] for task in failed], error)
 
     def _tasks_in(self, state: TaskState) -> Iterator[int]:
         return (task for task, each in enumerate(self._data.states) if each is state)

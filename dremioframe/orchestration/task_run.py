@@ -126,3 +126,31 @@ class TaskRuns(Mapping[str, TaskRun]):
 
     def __repr__(self) -> str:
         return f"{{{', '.join(f'{name!r}: {self[name].status}' for name in self)}}}"
+
+
+class Failures(Mapping[str, "OrchestrationError"]):
+    """``PipelineRun.failures``: errors are made when they are read, each alone, for there may be thousands."""
+
+    def __init__(self, names: Sequence[str], error: Callable[[str], OrchestrationError]) -> None:
+        self._names = dict.fromkeys(names)
+        self._error = error
+
+    def __getitem__(self, name: str) -> OrchestrationError:
+        if name not in self._names:  # also if attempts of it have failed
+            raise KeyError(name)
+        return self._error(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)

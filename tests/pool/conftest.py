@@ -16,7 +16,7 @@ from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 
-from pool_client import LIMIT_S, Client  # noqa: E402
+from pool_client import LIMIT_S, PID, Client  # noqa: E402
 
 
 @pytest.fixture
@@ -54,6 +54,12 @@ def connect():
 def client(make_pool, connect):
     """A client of a pool of one worker."""
     return connect(make_pool())
+
+
+@pytest.fixture
+def pid(client):
+    """The process id of that client's worker."""
+    return int(client.run(PID))
 
 
 class Script:

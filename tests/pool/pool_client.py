@@ -10,7 +10,15 @@ from dremioframe.orchestration.pool.events import CallEnded, CallReturned
 
 LIMIT_S = 60.0
 
+#: A call that gives its process id.
+PID = "import os; out = str(os.getpid()).encode()"
+
 _ids = count(1)
+
+
+def same_worker(client, pid):
+    """Whether the next call runs in that process."""
+    return int(client.run(PID)) == pid
 
 
 class Client:

@@ -7,12 +7,11 @@ import os
 import signal
 
 import pytest
+from pool_client import PID
 from pool_waiting import alive, gone
 
 from dremioframe.orchestration.errors import ExecutorClosedError
 from dremioframe.orchestration.pool import zygote_client
-
-PID = "import os; out = str(os.getpid()).encode()"
 
 #: If it does not happen, the watchdog of `make test-the-tests` must not come first: it would leave the processes.
 SOON_S = 10.0

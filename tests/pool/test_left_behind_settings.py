@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from pool_client import PID
 
 from dremioframe.orchestration.pool.events import CallEnded
-
-PID = "import os; out = str(os.getpid()).encode()"
 
 
 @pytest.fixture

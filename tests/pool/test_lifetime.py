@@ -10,16 +10,13 @@ import time
 import warnings
 
 import pytest
-from pool_client import Client
+from pool_client import PID, Client
 from pool_waiting import alive, eventually, gone
 
 from dremioframe.orchestration.errors import ExecutorClosedError
 from dremioframe.orchestration.pool import process_pool, zygote_client
 from dremioframe.orchestration.pool.events import CallLost
 from dremioframe.orchestration.pool.process_pool import PoolOptions, ProcessPool
-
-PID = "import os; out = str(os.getpid()).encode()"
-
 
 # ------------------------------------------------------------------------------------------------------------ closing
 

@@ -6,14 +6,13 @@ import os
 import signal
 
 import pytest
+from pool_client import PID
 from pool_waiting import alive, eventually, gone
 
 from dremioframe.orchestration.payload import references
 from dremioframe.orchestration.pool import kinship, silence, termination
 from dremioframe.orchestration.pool.events import CallEnded
 from dremioframe.orchestration.pool.floor import NEVER
-
-PID = "import os; out = str(os.getpid()).encode()"
 
 WAITS = "import os, time\nwhile not os.path.exists({!r}): time.sleep(0.01)"
 THREAD = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n"

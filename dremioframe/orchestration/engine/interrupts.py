@@ -62,8 +62,7 @@ class Interrupts(Undisturbed):
         return signal.Signals(self.first).name
 
     def __enter__(self) -> Self:
-        off = failpoints.armed and failpoints.hit("interrupts.install")
-        if off:
+        if failpoints.armed and failpoints.hit("interrupts.install"):
             return self
         try:
             return super().__enter__()

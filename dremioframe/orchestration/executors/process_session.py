@@ -178,15 +178,15 @@ class ProcessSession:
             limit_s = self._plan.timeouts[task] or 0.0
             text = f"{where}: ran longer than its timeout of {limit_s:g} s and {_fate(event)}"
             error = TaskTimeoutError(text, task=definition.name, attempt=attempt, timeout_s=limit_s, stack=event.stack)
-            return _given_up(OutcomeStatus.TIMED_OUT, error, event)
+            return _outcome_of(OutcomeStatus.TIMED_OUT, error, event)
         error = RunCancelledError(f"{where}: still ran when the run was stopped, and {_fate(event)}")
-        return _given_up(OutcomeStatus.CANCELLED, error, event)
+        return _outcome_of(OutcomeStatus.CANCELLED, error, event)
 
     def _out_of_memory(self, task: int, attempt: int, event: CallStopped) -> Outcome:
         name, excess = self._plan.tasks[task].name, self._excesses[task, attempt]
         text = (
-            f"task {name!r}, attempt {attempt}: used {_size(excess.used_bytes)} of private memory, its memory_limit is "
-            f"{_size(excess.limit_bytes)}; it {_fate(event)}"
+            f"task {name!r}, attempt {attempt}: used {_size(excess.used_bytes)} of private memory (its "
+            f"memory_limit is {_size(excess.limit_bytes)}) and {_fate(event)}"
         )
         if len(excess.processes) > 1:
             shares = (f"{command} (pid {pid}) {_size(size)}" for pid, command, size in excess.processes)
@@ -200,7 +200,7 @@ class ProcessSession:
             processes=excess.processes,
             stack=event.stack,
         )
-        return _given_up(OutcomeStatus.OUT_OF_MEMORY, error, event, excess.peak_bytes)
+        return _outcome_of(OutcomeStatus.OUT_OF_MEMORY, error, event, excess.peak_bytes)
 
     def wake(self) -> None:
         self._lease.wake()
@@ -232,7 +232,7 @@ def _fate(event: CallStopped) -> str:
     return f"was ended (worker pid {event.pid})"
 
 
-def _given_up(status: int, error: OrchestrationError, event: CallStopped, peak_bytes: int | None = None) -> Outcome:
+def _outcome_of(status: int, error: OrchestrationError, event: CallStopped, peak_bytes: int | None = None) -> Outcome:
     stats = AttemptStats(event.pid, wall_s=event.wall_s, peak_memory_bytes=peak_bytes)
     return LocalOutcome(status, failure=Failure.own(error), stats=stats, abandoned=event.undead)
 

@@ -13,6 +13,7 @@
     namespaces    the globals of code that came by value
     versions      classes made in workers, and changed there by other tasks
     initial       what an initializer has set in them and on classes
+    identity      a table of objects that cannot be keys
     importable    what another process would import from the same file
     reducers, diagnosis, traceback_text
     weight        which variable makes a piece of code heavy

@@ -173,9 +173,9 @@ def _reduce_code(code: CodeType) -> Any:
 
 
 def _reduce_module(module: ModuleType, direction: Direction) -> Any:
+    if (named := reducers.module_by_name(module)) is not None:
+        return named
     name = module.__name__
-    if importable.is_importable(name) or name == "__main__":
-        return rebuild.module, (name,)
     content = {key: value for key, value in vars(module).items() if key not in _OWN_TO_A_PROCESS}
     if importable.loaded_module(name) is module and direction in (references.CODE, references.DOWN):
         return namespaces.module, (name,), content, None, None, namespaces.set_module_state

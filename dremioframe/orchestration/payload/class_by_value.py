@@ -19,14 +19,13 @@ from __future__ import annotations
 from abc import ABCMeta
 from contextlib import suppress
 from enum import Enum, member
-from functools import partial
 from types import FunctionType, new_class, resolve_bases
-from weakref import ref
 
 from . import initial, versions
 from .as_found import AsFound
 from .diagnosis import DecodeError, describe
 from .guard import must_pass
+from .identity import ByIdentity
 from .importable import HEAP_TYPE_FLAG
 
 with AsFound():  # a worker's first class may come after a task that has replaced what this import needs
@@ -47,8 +46,8 @@ _DATA = (bytes, float, int, str)
 #: What is not simply set.
 _LAST = ("__firstlineno__", "_abc_impl")
 
-#: By id of a class that came: what it had before it was given a state for the first time.
-_made: dict[int, tuple[ref[type], frozenset[str]]] = {}
+#: Of a class that came: the names it had before it was given a state for the first time.
+_made = ByIdentity()
 
 
 def reduce(cls: type) -> tuple[Callable[..., type], tuple[Any, ...], Callable[[type, State], None], State]:
@@ -207,20 +206,13 @@ def set_state(cls: type, state: State) -> None:
 
 def _outdated(cls: type, attributes: dict[str, Any]) -> list[str]:
     """What the class has and the original has no more, or never had, if this is not the first state of the class."""
-    made = _made.get(id(cls))
-    if made is None or made[0]() is not cls:
-        _made[id(cls)] = ref(cls, partial(_forget, id(cls))), frozenset(cls.__dict__)
+    made: frozenset[str] | None = _made.get(cls)
+    if made is None:
+        _made.put(cls, frozenset(cls.__dict__))
         return []
     return [
-        name
-        for name in cls.__dict__
-        if name not in attributes and name not in made[1] and not initial.has_set(cls, name)
+        name for name in cls.__dict__ if name not in attributes and name not in made and not initial.has_set(cls, name)
     ]
-
-
-def _forget(key: int, dead: ref[type]) -> None:
-    if key in _made and _made[key][0] is dead:
-        del _made[key]
 
 
 def _delete(cls: type, name: str) -> None:

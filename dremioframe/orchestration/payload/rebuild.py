@@ -51,7 +51,8 @@ def set_function_state(made: FunctionType, state: tuple[dict[str, Any], dict[str
     vars(made).update(attributes)
     made.__globals__.update(slots.pop("__globals__"))
     made.__globals__["__builtins__"] = vars(builtins)
-    for own, pickled in zip(made.__closure__ or (), slots.pop("__closure__") or (), strict=False):
+    cells = slots.pop("__closure__") or ()  # a function without what it holds has none (``twins``)
+    for own, pickled in zip(made.__closure__ or (), cells, strict=False):
         try:
             own.cell_contents = pickled.cell_contents
         except ValueError:  # it is empty

@@ -31,7 +31,7 @@ def reduce(obj: Any, kind: type) -> Any:
         return reducer(obj, kind)
     if issubclass(kind, BaseException):
         return _reduce_exception(obj, kind)
-    return _reduce_module(obj) if issubclass(kind, ModuleType) else NotImplemented
+    return (module_by_name(obj) or NotImplemented) if issubclass(kind, ModuleType) else NotImplemented
 
 
 # --- exceptions -------------------------------------------------------------------------------------------------------
@@ -173,11 +173,13 @@ def logging_logger(name: str) -> Any:
 # --- the interpreter's own --------------------------------------------------------------------------------------------
 
 
-def _reduce_module(module: ModuleType) -> Any:
-    # Also of a class of its own, as lazy packages are (ours is): pickle knows no module, cloudpickle only plain ones.
+def module_by_name(module: ModuleType) -> Any:
+    """The reduced form of a module that a worker has or can import, or None.
+
+    Also one of a class of its own, as lazy packages are (ours is): pickle knows no module, cloudpickle only plain ones.
+    """
     name = module.__name__
-    is_known = sys.modules.get(name) is module and importable.is_importable(name)
-    return (rebuild.module, (name,)) if is_known else NotImplemented
+    return (rebuild.module, (name,)) if name == "__main__" or importable.is_importable(name) else None
 
 
 def _reduce_view(view: memoryview) -> Any:
@@ -200,7 +202,7 @@ def memory_view(content: Any, format: str, shape: tuple[int, ...]) -> memoryview
 
 def _reduce_builtin(obj: Any, kind: type) -> Any:
     if kind is ModuleType:
-        return _reduce_module(obj)
+        return module_by_name(obj) or NotImplemented
     if kind is memoryview:
         return _reduce_view(obj)
     # Pickle names a bound method by its function's name, under which a decorated or private one is not found.

@@ -12,10 +12,10 @@ one object per token (:mod:`.tokens`), and functions made in a worker, which go 
 
 from __future__ import annotations
 
-from _weakref import ref  # see tokens
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 
 from . import importable, tokens
+from .identity import ByIdentity
 from .namespaces import PLAIN
 
 TYPE_CHECKING = False
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     State = tuple[dict[str, Any], tuple[Any, ...] | None, dict[str, Any] | None, list[tuple[Any, ...]]]
 
 _BARE = b"\xff" * tokens.TOKEN_BYTES
-#: By id of a twin: the token it was made from.
-_tokens: dict[int, tuple[ref[FunctionType], bytes]] = {}
+#: Of a twin: the token it was made from.
+_tokens = ByIdentity()
 
 
 class Bare:
@@ -111,8 +111,8 @@ def reduce(function: FunctionType, token: bytes) -> tuple[Any, ...]:
 
 def token_from_above(function: FunctionType) -> bytes | None:
     """The token under which the process above knows the code of this function, if it does."""
-    entry = _tokens.get(id(function))
-    return entry[1] if entry is not None and entry[0]() is function else tokens.token_from_above(function)
+    token: bytes | None = _tokens.get(function)
+    return token or tokens.token_from_above(function)
 
 
 # --- called by pickles ------------------------------------------------------------------------------------------------
@@ -126,13 +126,7 @@ def twin(token: bytes) -> FunctionType:
     for name in ("__annotations__", "__doc__", "__module__", "__qualname__", "__type_params__"):
         if hasattr(original, name):  # type parameters came with Python 3.12
             setattr(made, name, getattr(original, name))
-    key = id(made)
-
-    def forget(dead: ref[FunctionType]) -> None:
-        if _tokens.get(key, (None,))[0] is dead:
-            del _tokens[key]
-
-    _tokens[key] = ref(made, forget), token
+    _tokens.put(made, token)
     return made
 
 

@@ -9,9 +9,8 @@ What lives here: noticing that. What may not: classes of the script, which are t
 
 from __future__ import annotations
 
-from weakref import ref
-
 from . import namespaces, tokens
+from .identity import ByIdentity
 from .initial import content_digest, is_of_the_user
 
 TYPE_CHECKING = False
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     #: By attribute: something that is the same as long as the attribute is. Not the value, which may hold the class.
     State = dict[str, tuple[Any, ...]]
 
-_states: dict[int, tuple[ref[type], State]] = {}
+#: Of a class: its state when it came, or was last sent.
+_states = ByIdentity()
 
 
 def note(cls: type) -> None:
@@ -32,22 +32,16 @@ def note(cls: type) -> None:
 
 def tell_apart(cls: type) -> None:
     """A class is about to be sent: give it another token if it has changed."""
-    known = _states.get(id(cls))
+    known = _states.get(cls)
     state = _look(cls)
-    if known is not None and known[0]() is cls and known[1] != state:
+    if known is not None and known != state:
         tokens.renew(cls)
         _look(cls)  # its instances among the attributes name the token
 
 
 def _look(cls: type) -> State:
     state = {name: _told(value) for name, value in list(cls.__dict__.items()) if is_of_the_user(name)}
-    key = id(cls)
-
-    def forget(dead: ref[type]) -> None:
-        if _states.get(key, (None,))[0] is dead:
-            del _states[key]
-
-    _states[key] = ref(cls, forget), state
+    _states.put(cls, state)
     return state
 
 

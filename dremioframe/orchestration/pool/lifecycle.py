@@ -1,6 +1,7 @@
 """A worker's arrival, its end, and what its end means for the calls it had.
 
-An end is noticed by the worker's pidfd, or reported by the zygote, whichever is heard first. Then, in this order:
+An end is noticed by the worker's pidfd, or reported by the zygote, whichever is heard first; a worker that SIGKILL does
+not end is taken for one that has ended. Then, in this order:
 drain its inbox (what it has finished counts), take its unread calls back (they never started), classify the rest by
 its page (the one it was running is lost, or stopped; any other was received and never started). What a worker says that
 has sent nonsense is not believed: whatever it had received is lost. How it ended is the zygote's to say; casualties are
@@ -147,7 +148,6 @@ class Lifecycle:
         """Some have not ended by SIGKILL: the kernel keeps them. Their places are free; nobody waits for them."""
         killed = self._floor.killed
         for worker in [worker for worker, limit in killed.items() if limit <= now]:
-            worker.orphaned = worker.orphaned or "cannot tell"
             worker.undead = True
             self.on_end(worker)
         self._floor.killed_due = min(killed.values(), default=NEVER)
@@ -248,7 +248,7 @@ class Lifecycle:
     def _settle_if_known(self, worker: WorkerHandle) -> None:
         if (
             worker.exit is None
-            and not worker.orphaned
+            and not (worker.orphaned or worker.undead)
             and not (failpoints.armed and failpoints.hit("lifecycle.settle"))
         ):
             return

@@ -71,11 +71,11 @@ def resume(pidfd: int) -> None:
     send(pidfd, signal.SIGCONT)
 
 
-def has_ended(pidfd: int) -> bool:
-    """Whether the process is no more."""
+def has_ended(pidfd: int, within_s: float = 0.0) -> bool:
+    """Whether the process is no more, now or after at most so long."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(max(0.0, within_s) * 1000))
 
 
 def kill(pidfd: int) -> None:

@@ -92,8 +92,10 @@ def main(boot: BootMessage) -> NoReturn:
         )
         streams.fill_gaps()
         newborn = birth.prepare(boot["runner"], boot["initializer"], boot["spill_dir"])
+    except OSError as error:
+        _refuse_to_boot(control, story(error), error.errno or errno.EAGAIN)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told as the reason why no worker starts
-        _refuse_to_boot(control, story(error), error.errno or 0 if isinstance(error, OSError) else 0)
+        _refuse_to_boot(control, story(error))
     if not (failpoints.armed and failpoints.hit("zygote.block_signals")):
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if not (failpoints.armed and failpoints.hit("zygote.reset_signals")):

@@ -11,7 +11,6 @@ import fcntl
 import marshal
 import os
 import resource
-import select
 import signal
 import sys
 import time
@@ -202,7 +201,8 @@ class ZygoteClient:
     def _wait(self, timeout_s: float) -> bool:
         """Wait for the end of both: whichever is left alone cleans up, and has ended when that is done."""
         until = time.monotonic() + timeout_s
-        return all(_ends(pidfd, until) for pidfd in (self._pidfd, self._server_pidfd) if pidfd >= 0)
+        both = [pidfd for pidfd in (self._pidfd, self._server_pidfd) if pidfd >= 0]
+        return all(termination.has_ended(pidfd, until - time.monotonic()) for pidfd in both)
 
     def _reap(self) -> str:
         self.forget()
@@ -217,12 +217,6 @@ class ZygoteClient:
         code = os.waitstatus_to_exitcode(status)
         self.was_killed = code == -signal.SIGKILL
         return termination.describe_exit(code, None) if code >= 0 else termination.describe_exit(None, -code)
-
-
-def _ends(pidfd: int, until: float) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(max(0.0, until - time.monotonic()) * 1000))
 
 
 def _check_descriptor(kind: int, fds: tuple[int, ...]) -> None:
