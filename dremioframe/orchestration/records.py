@@ -59,9 +59,9 @@ class PipelineRun(Mapping[str, object]):
         started_at: When it started (aware, UTC).
         duration_s: Seconds from start to end.
         tasks: Record of each task by name, in order of declaration.
-        failures: What went wrong, by name of the failed task, in order of declaration. Made anew whenever it is read,
-            so that raising an error adds nothing to what others read; only the exceptions of tasks that ran in this
-            process, the errors' causes, are those that were raised.
+        failures: What went wrong, by name of the failed task, in order of declaration. An error is made whenever it
+            is read, so that raising one adds nothing to what others read; only the exceptions of tasks that ran in
+            this process, the errors' causes, are those that were raised.
 
     Example::
 
