@@ -74,5 +74,5 @@ wheel: venv
 	$(BIN)/python tools/wheel_check.py
 
 clean:
-	rm -rf $(VENV) .venv-* build dist out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* build dist out .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -59,7 +59,7 @@ PYTEST = [
     "--max-worker-restart",
     "0",
     "-n",
-    "5",  # most tests wait most of the time
+    "4",  # most tests wait most of the time
 ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -172,6 +173,9 @@ def main() -> None:
     from loguru import logger
 
     logger.remove()
+    # A shell that starts this in the background, or nohup, has it ignore what trials send and children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     parser = argparse.ArgumentParser(prog="python -m tools.trials", description=__doc__)
     parser.add_argument("--figure", action="append", choices=FIGURES, help="may be given several times")
     parser.add_argument("--trials", type=int, help="instead of each figure's own number")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,6 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+import lethal
+from lethal import DEATHS, STUCK, eventually, note_pid, pids, with_children
 
 from dremioframe.orchestration import Pipeline, ProcessExecutor, Task, TaskTimeoutError, WorkerLostError
 
@@ -23,78 +27,11 @@ def pipeline_of(*tasks):
     return pipeline
 
 
-def eventually(predicate, limit_s=60.0):
-    """The kernel tells nobody when a foreign process is gone; ask until the limit."""
-    end = time.monotonic() + limit_s
-    while not predicate():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)
-
-
-def note_pid(path):
-    with open(path, "a") as file:
-        file.write(f"{os.getpid()}\n")
-
-
-def pids(path):
-    return [int(line) for line in Path(path).read_text().split()]
-
-
 def alive(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def endless_python(path):
-    note_pid(path)
-    while True:
-        pass
-
-
-def endless_c(path):
-    note_pid(path)
-    re.match(r"(a+)+$", "a" * 60 + "b")  # holds the GIL for longer than anybody lives
-
-
-def swallows_everything(path):
-    note_pid(path)
-    while True:
-        try:
-            while True:
-                pass
-        except BaseException:
-            continue
-
-
-def ignores_sigterm(path):
-    note_pid(path)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    while True:
-        time.sleep(1)
-
-
-def stops_itself(path):
-    note_pid(path)
-    os.kill(os.getpid(), signal.SIGSTOP)
-    while True:
-        time.sleep(1)
-
-
-def with_children(path):
-    note_pid(path)
-    code = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(1000)"
-    subprocess.Popen([sys.executable, "-c", code, path])
-    subprocess.Popen([sys.executable, "-c", code, path], start_new_session=True)
-    daemonise = f"import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        exec({code!r})"
-    subprocess.run([sys.executable, "-c", daemonise, path], check=True)
-    eventually(lambda: len(pids(path)) == 4)
-    while True:
-        time.sleep(1)
-
-
-STUCK = [endless_python, endless_c, swallows_everything, ignores_sigterm, stops_itself, with_children]
 
 
 @pytest.mark.parametrize("stuck", STUCK, ids=lambda action: action.__name__)
@@ -103,10 +40,10 @@ def test_u12_u13_u14_u16_u17_u31_whatever_it_does_it_is_gone_after_timeout_and_g
     tasks = [
         Task("stuck", stuck, (path,), timeout=2.0 if stuck is with_children else 1.0),
         *(Task(f"other{i}", time.sleep, (0.02,)) for i in range(40)),
-        Task("after", lambda: "ran", trigger_rule="one_failed"),
+        Task("after", str, ("ran",), trigger_rule="one_failed"),
     ]
     tasks[0].set_downstream(tasks[-1])
-    with ProcessExecutor(2, kill_grace_s=0.1, preload=[__name__]) as executor:  # no time-out counts an import
+    with ProcessExecutor(2, kill_grace_s=0.1, preload=[lethal.__name__]) as executor:  # no time-out counts an import
         run = pipeline_of(*tasks).run(executor=executor)
         error = run.failures["stuck"]
         assert isinstance(error, TaskTimeoutError)
@@ -139,19 +76,10 @@ def test_finally_blocks_run_in_the_grace_period(tmp_path):
     assert path.read_text() == "on_kill finally "
 
 
-DEATHS = {
-    "exit 0": (lambda: os._exit(0), 0, None),
-    "exit 7": (lambda: os._exit(7), 7, None),
-    "SIGKILL": (lambda: os.kill(os.getpid(), signal.SIGKILL), None, signal.SIGKILL),
-    "SIGSEGV": (lambda: os.kill(os.getpid(), signal.SIGSEGV), None, signal.SIGSEGV),
-    "abort": (os.abort, None, signal.SIGABRT),
-}
-
-
 @pytest.mark.parametrize("how", DEATHS)
 def test_a_worker_that_dies_fails_its_own_attempt_only(how):
     action, exit_code, signum = DEATHS[how]
-    others = [Task(f"o{i}", lambda i=i: i) for i in range(50)]
+    others = [Task(f"o{i}", int, (i,)) for i in range(50)]
     run = pipeline_of(*others[:25], Task("dies", action), *others[25:]).run(executor="process", max_workers=2)
     error = run.failures["dies"]
     assert isinstance(error, WorkerLostError)
