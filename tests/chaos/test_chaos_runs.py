@@ -77,6 +77,19 @@ def test_what_lives_when_the_end_of_its_worker_is_told_is_seen_then(monkeypatch)
     assert all("has ended, it is told, but" in each for each in violations)
 
 
+def test_a_child_that_nobody_was_left_to_end_may_also_be_there_when_an_end_is_told(monkeypatch):
+    """Only one that stays is excused by the death of both guards, not one that was ended late."""
+    conduct = trial.conduct
+
+    def conducted(*given):
+        played = conduct(*given)
+        played.runs[0]["strays"] = [(11, "11 lives"), (12, "12 lives")]
+        return played._replace(survivors={11})
+
+    monkeypatch.setattr(trial, "conduct", conducted)
+    assert trial.real(1, script=iter(())).violations == ["12 lives"]
+
+
 def test_a_machine_that_contradicts_itself_is_seen_at_once():
     machine = watched._Machine(Dag(["a", "b"], [(), ()]))
     machine.start()

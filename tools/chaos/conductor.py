@@ -44,14 +44,14 @@ class Trial(NamedTuple):
         applied: The faults that hit something.
         hits: What they hit: (what, pid).
         problems: What the conductor saw go wrong.
-        survivors: Children of tasks that were left, where the contract excuses it.
+        survivors: Children of tasks that were left, where the contract excuses it: their processes.
     """
 
     runs: list[dict[str, Any]]
     applied: list[Fault]
     hits: list[tuple[str, int]]
     problems: list[str]
-    survivors: int
+    survivors: set[int]
 
 
 def conduct(seed: int, script: Iterator[Fault], folder: Path, tasks: int = 0, limit_s: float = LIMIT_S) -> Trial:
@@ -170,20 +170,20 @@ class _Conductor:
         if self._pidfd >= 0:
             os.close(self._pidfd)
 
-    def survivors(self) -> tuple[list[str], int]:
+    def survivors(self) -> tuple[list[str], set[int]]:
         """I15: whoever was below the coordinator and is not gone soon after its end. They are ended, too.
 
         Where a fork server and its sentry were both killed, a task's child in a session of its own may stay, as the
-        contract says: those are only counted.
+        contract says: those are no problem.
         """
-        deadline, left, excused = time.monotonic() + GONE_S, [], 0
+        deadline, left, excused = time.monotonic() + GONE_S, [], set[int]()
         killed = {pid for what, pid in self.hits if what in KILLS_OF_ALL}
         nobody_left = any(zygote in killed and sentry in killed for zygote, sentry in self._sentry_of.items())
         while orphans := set(_children(os.getpid())) - self._others:  # by the end of one, others may fall to us
             for pid in orphans:
                 if _outlives(pid, deadline):
                     if nobody_left and _is_grandchild(pid):
-                        excused += 1
+                        excused.add(pid)
                     else:
                         left.append(f"process {pid} outlived its coordinator: {_read(pid, 'stat')}")
                     os.kill(pid, signal.SIGKILL)  # not reaped: the number is its own

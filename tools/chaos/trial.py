@@ -89,7 +89,8 @@ def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
             found += verify.verify_workers(marks, case.workers)
         everywhere += marks
         marks_of.append(marks)
-        violations += [f"run {number}: {what}" for what in found] + run.get("left", []) + run.get("strays", [])
+        violations += [f"run {number}: {what}" for what in found] + run.get("left", [])
+        violations += [said for pid, said in run.get("strays", []) if pid not in trial.survivors]
         lost.update(a[2] for task in run["tasks"].values() for a in task["attempts"] if a[1] == "LOST")
     if len(marks_of) == len(trial.runs):
         violations += verify.verify_sent(trial.runs, marks_of)
@@ -97,4 +98,4 @@ def _judge(case: Case, trial: Trial, folder: Path) -> Judged:
         violations += verify.verify_workers(everywhere, case.workers)
     executions = sum(mark.what == "S" for mark in everywhere)
     per_kill = {pid: -(-lost[pid] // kills) for pid, kills in killed.items()}
-    return Judged(violations, trial.applied, len(case.specs) * case.runs, executions, per_kill, trial.survivors)
+    return Judged(violations, trial.applied, len(case.specs) * case.runs, executions, per_kill, len(trial.survivors))

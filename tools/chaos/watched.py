@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _ENDS_OF_WORKERS = {OutcomeStatus.LOST, OutcomeStatus.TIMED_OUT}
 
-#: What was still there when the end of an attempt was told.
-strays: list[str] = []
+#: Who was still there when the end of an attempt was told, and how to say so.
+strays: list[tuple[int, str]] = []
 
 
 class _Machine(RunMachine):
@@ -82,5 +82,6 @@ def _look(session: ProcessSession, task: int, attempt: int, worker: int) -> None
     _, place = definition.args
     there = living_children(Place(*place).marks, worker)
     strays.extend(
-        f"{definition.name}: attempt {attempt} by {worker} has ended, it is told, but {pid} lives" for pid in there
+        (pid, f"{definition.name}: attempt {attempt} by {worker} has ended, it is told, but {pid} lives")
+        for pid in there
     )
