@@ -197,7 +197,7 @@ def test_o6_a_worker_that_gets_ready_after_it_was_given_up_takes_no_call_with_it
         assert (worker.booted, worker.fault) == (False, "")
         os.kill(worker.pid, signal.SIGKILL)  # which is what would come after the time for its stack
         assert bytes(client.end(call_id).payload) == b"fine"
-        assert client.returned == [call_id]
+        assert set(client.returned) == {call_id}
 
 
 def test_o6_a_call_that_was_received_shows_that_its_worker_is_ready(tmp_path: Path, hold: Hold) -> None:
