@@ -89,7 +89,7 @@ def test_f25_a_stopped_coordinator_times_nobody_out_who_was_in_time():
 
 @pytest.mark.watchdog(300)
 def test_flake_ends_at_the_first_failure_and_shows_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(flake, "PYTEST", [*flake.PYTEST[:-1], "1"])  # two tests need no five processes
+    monkeypatch.setattr(flake, "PYTEST", [*flake.PYTEST[:-1], "1"])  # two tests need no four processes
     (tmp_path / "test_it.py").write_text("def test_good(): pass\ndef test_bad(): assert 'odd' == 'even'\n")
     options = argparse.Namespace(times=3, suite=0, limit=200.0)
     with pytest.raises(flake.FlakeError, match="'odd' == 'even'"):

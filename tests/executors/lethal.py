@@ -10,13 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1] / "pool"))
 
-def eventually(predicate, limit_s=60.0):
-    """The kernel tells nobody when a foreign process is gone; ask until the limit."""
-    end = time.monotonic() + limit_s
-    while not predicate():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)
+from pool_waiting import eventually
 
 
 def note_pid(path):

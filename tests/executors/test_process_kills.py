@@ -13,9 +13,11 @@ import psutil
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1] / "pool"))
 
 import lethal
-from lethal import DEATHS, STUCK, eventually, note_pid, pids, with_children
+from lethal import DEATHS, STUCK, note_pid, pids, with_children
+from pool_waiting import alive, eventually
 
 from dremioframe.orchestration import Pipeline, ProcessExecutor, Task, TaskTimeoutError, WorkerLostError
 
@@ -25,13 +27,6 @@ def pipeline_of(*tasks):
     for each in tasks:
         pipeline.add_task(each)
     return pipeline
-
-
-def alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.mark.parametrize("stuck", STUCK, ids=lambda action: action.__name__)

@@ -13,8 +13,8 @@ A kill fails no attempt: what was read but not begun by then is told as returned
 
 Counted in looks, not in seconds: when the loop was away (stopped, suspended, frozen together with its workers), that
 was one look, whatever the clock says. Sending costs nothing for this: two looks that find the start of the same call on
-the page, and something unread, are the whole evidence; those while it got ready do not count. Nobody looks when there
-is nothing unread.
+the page, and something unread, are the whole evidence. To get ready is a sign of life as well, and the count begins
+anew. Nobody looks when there is nothing unread.
 
 What lives here: noticing. What may not: what happens to calls that were returned (``dispatch`` sends them elsewhere).
 """
@@ -57,7 +57,8 @@ class Silence:
 
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
-        self._seen: dict[WorkerHandle, tuple[tuple[bool, int], int]] = {}  # its sign of life, looks that have found it
+        # Its sign of life (ready, start of its latest call), and how many looks have found this one.
+        self._seen: dict[WorkerHandle, tuple[tuple[bool, int], int]] = {}
         self.due = NEVER
 
     def arm(self) -> None:
@@ -79,7 +80,7 @@ class Silence:
         if worker.order is not None or running:
             self._reacted(worker)
             return worker.order is None and len(worker.calls) > 1
-        sign = worker.booted, worker.page.slots[status_page.STARTED_NS]  # of its latest call
+        sign = worker.booted, worker.page.slots[status_page.STARTED_NS]
         before, looks = self._seen.get(worker, (None, 0))
         if sign != before:
             self._reacted(worker)
