@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from pathlib import Path
 
 
 def eventually(predicate, timeout_s=60.0):
@@ -34,3 +35,17 @@ def gone(pid, timeout_s=60.0):
         return bool(select.select([pidfd], [], [], timeout_s)[0])
     finally:
         os.close(pidfd)
+
+
+def ownerless():
+    """Names in /dev/shm of what no living process has mapped: a dead one has left it, or one is just making it."""
+    inodes = {entry.inode(): entry.name for entry in os.scandir("/dev/shm")}  # a semaphore is mapped under another name
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            mapped = maps.read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended, or is another user's
+        for line in mapped:
+            if "/dev/shm/" in line:
+                inodes.pop(int(line.split()[4]), None)
+    return set(inodes.values())
