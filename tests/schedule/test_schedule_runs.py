@@ -249,9 +249,7 @@ def test_s1_a_run_longer_than_the_interval_is_never_overlapped(log: list[str]) -
 
     handle = schedule_pipeline(pipeline_of(action), SOON_S, max_runs=2, blocking=False)
     assert started.acquire(timeout=PATIENCE_S)
-    first = handle.next_run_at
-    assert first is not None
-    until(lambda: handle.next_run_at is not None and handle.next_run_at > first + timedelta(seconds=5 * SOON_S))
+    until(lambda: handle._skipped >= 5)  # one that is due when the run ends may be made up for instead
     go_on.set()
     assert handle.wait(PATIENCE_S)
     assert most == [1]
