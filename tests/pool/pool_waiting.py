@@ -1,4 +1,4 @@
-"""Waiting for processes that need not be ours, and for what the kernel gives no event for."""
+"""Waiting for processes that need not be ours, for what the kernel gives no event for, and what dead ones have left."""
 
 from __future__ import annotations
 
